@@ -1,0 +1,146 @@
+"""The checkpoint: one file of tensors and plain values that says where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.network import NeuroQ
+from model.tokenizer import Tokenizer
+
+FORMAT_VERSION = 1
+CHECKPOINT_NAME = "neuroq_checkpoint.pt"
+TOKENIZER_NAME = "neuroq_tokenizer.model"
+_KEYS = {"format_version", "config", "model", "tokenizer_sha256", "lineage"}
+
+
+class CheckpointError(ValueError):
+    """The checkpoint is missing, unreadable, of another format, or does not fit the tokenizer."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network with its lineage.
+
+    `lineage` is a plain dictionary: code version, when it was trained, the data and its fingerprint, the
+    training arguments, the metrics, and the parent checkpoint if it continued one.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    tokenizer_sha256: str
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the file under a temporary name and rename it: a reader sees the old or the new, whole."""
+        write_atomically(
+            path,
+            {
+                "format_version": FORMAT_VERSION,
+                "config": self.config.to_dict(),
+                "model": self.weights,
+                "tokenizer_sha256": self.tokenizer_sha256,
+                "lineage": self.lineage,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a file. Raises CheckpointError with the reason."""
+        values = read_tensors(path)
+        if set(values) != _KEYS:
+            raise CheckpointError(f"{path} is not a NeuroQ checkpoint")
+        if values["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} has checkpoint format {values['format_version']}, this code reads {FORMAT_VERSION}"
+            )
+        try:
+            config = ModelConfig.from_dict(values["config"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} has a configuration that this code cannot use: {error}") from error
+        return cls(config, values["model"], values["tokenizer_sha256"], values["lineage"])
+
+    def check_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Raise CheckpointError unless this checkpoint was trained with exactly this tokenizer."""
+        if tokenizer.sha256 != self.tokenizer_sha256:
+            raise CheckpointError(
+                "the checkpoint and the tokenizer do not belong together: the checkpoint was trained with "
+                f"tokenizer {self.tokenizer_sha256[:12]}…, this one is {tokenizer.sha256[:12]}…"
+            )
+        if tokenizer.vocab_size != self.config.vocab_size:
+            raise CheckpointError(
+                f"the checkpoint has {self.config.vocab_size} symbols, the tokenizer {tokenizer.vocab_size}"
+            )
+
+    def build(self) -> NeuroQ:
+        """Return the network with these weights. Raises CheckpointError when a tensor does not fit."""
+        model = NeuroQ(self.config)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint's tensors do not fit its configuration: {error}"
+            ) from error
+        return model
+
+
+def tokenizer_path(checkpoint_path: Path) -> Path:
+    """Return where the tokenizer of a checkpoint lies: beside it."""
+    return checkpoint_path.parent / TOKENIZER_NAME
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_sha256(weights: dict[str, Tensor]) -> str:
+    """Return a digest of names and values, the same for the same weights in any file."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Read a dictionary of tensors and plain values; no code in the file is run (weights_only)."""
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint at {path}") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is not a NeuroQ checkpoint")
+    return values
+
+
+def write_atomically(path: Path, values: dict[str, Any]) -> None:
+    """Save `values` so that `path` holds the old file or the new one, never a part, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            torch.save(values, file)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

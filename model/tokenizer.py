@@ -1,0 +1,77 @@
+"""The SentencePiece tokenizer and its special symbols."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import sentencepiece
+
+PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<s>", "</s>"
+USER, ASSISTANT, END_OF_TURN = "<USER>", "<ASSISTANT>", "<EOT>"
+MARKERS = (USER, ASSISTANT, END_OF_TURN)
+
+# Between the first character of a marker's spelling and the rest: text is encoded in two pieces there,
+# so SentencePiece never sees the whole spelling and cannot turn it into the marker.
+_INSIDE_MARKER = re.compile("|".join(f"(?<={re.escape(m[0])})(?={re.escape(m[1:])})" for m in MARKERS))
+
+
+class TokenizerError(ValueError):
+    """The tokenizer file is missing, unreadable or not a NeuroQ tokenizer."""
+
+
+class Tokenizer:
+    """Text to token ids and back, without loss (byte fallback), and never a marker from plain text."""
+
+    def __init__(self, model_bytes: bytes) -> None:
+        self.model_bytes = model_bytes
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
+        except (RuntimeError, OSError) as error:
+            raise TokenizerError(f"not a SentencePiece model: {error}") from error
+        self.pad_id, self.begin_id, self.end_id = (self._special(s) for s in (PAD, BEGIN, END))
+        self.user_id, self.assistant_id, self.end_of_turn_id = (self._special(s) for s in MARKERS)
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read a tokenizer file. Raises TokenizerError when it is missing: there is no fallback."""
+        try:
+            return cls(Path(path).read_bytes())
+        except OSError as error:
+            raise TokenizerError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of symbols, special ones included."""
+        return int(self._processor.vocab_size())
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the model file; a checkpoint names the tokenizer that it belongs to by it."""
+        return hashlib.sha256(self.model_bytes).hexdigest()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a reply: an end, or a marker, which a reply must never contain."""
+        specials = (self.pad_id, self.begin_id, self.end_id)
+        return frozenset((*specials, self.user_id, self.assistant_id, self.end_of_turn_id))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of plain text; a marker's spelling in it becomes ordinary characters."""
+        ids: list[int] = []
+        for piece in _INSIDE_MARKER.split(text):
+            ids += self._processor.encode(piece)
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids; special symbols have none, a character cut off at the end is dropped."""
+        stop = self.stop_ids
+        text: str = self._processor.decode([i for i in ids if i not in stop])
+        return text.rstrip("\ufffd")
+
+    def _special(self, symbol: str) -> int:
+        number = int(self._processor.piece_to_id(symbol))
+        if self._processor.id_to_piece(number) != symbol:
+            raise TokenizerError(f"the tokenizer has no symbol {symbol}: it was not made by NeuroQ")
+        return number

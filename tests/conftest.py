@@ -1,0 +1,59 @@
+"""What every test can ask for: tiny models, tokenizers, checkpoints, and Japanese text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint
+from model.config import ModelConfig
+from model.network import NeuroQ
+from model.tokenizer import Tokenizer
+from train.corpus import BUILT_IN, Document, read_documents
+from train.tokenizer import train_tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first, servers last, whatever the folders are called."""
+    order = {"unit": 0, "integration": 1, "e2e": 2}
+    items.sort(key=lambda item: min(order.get(mark.name, 9) for mark in item.iter_markers()))
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[Document]:
+    return read_documents([str(BUILT_IN)])
+
+
+@pytest.fixture(scope="session")
+def tokenizer(documents: list[Document]) -> Tokenizer:
+    return train_tokenizer(documents[:300], 1500)
+
+
+def tiny_config(vocab_size: int, **changes: object) -> ModelConfig:
+    sizes = {"embed_dim": 32, "num_heads": 4, "num_layers": 2, "num_neurons": 16, "context_length": 64}
+    return ModelConfig(vocab_size=vocab_size, **{**sizes, **changes})  # type: ignore[arg-type]
+
+
+def tiny_model(vocab_size: int, *, seed: int = 0, **changes: object) -> NeuroQ:
+    """A random network, scaled up so that logits differ by whole units, as trained ones do."""
+    torch.manual_seed(seed)
+    model = NeuroQ(tiny_config(vocab_size, **changes))
+    with torch.no_grad():
+        model.token_embedding.weight.mul_(20)
+        model.head.weight.mul_(30)
+    return model.eval()
+
+
+def write_checkpoint(folder: Path, tokenizer: Tokenizer, *, seed: int = 0, **changes: object) -> Path:
+    """A random tiny checkpoint with its tokenizer beside it."""
+    model = tiny_model(tokenizer.vocab_size, seed=seed, **changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TOKENIZER_NAME).write_bytes(tokenizer.model_bytes)
+    lineage = {"style": "dialogue", "trained_at": "2026-01-01T00:00:00+00:00", "metrics": {}, "data": {}}
+    Checkpoint(model.config, model.state_dict(), tokenizer.sha256, lineage).save(folder / CHECKPOINT_NAME)
+    return folder / CHECKPOINT_NAME

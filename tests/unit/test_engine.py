@@ -1,0 +1,170 @@
+"""The engine with a tiny random network and made-up token ids."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.engine import Engine, EngineFullError, PromptTooLongError
+from model.sampling import SamplingParams
+from tests.conftest import tiny_model
+
+pytestmark = pytest.mark.unit
+V = 120
+
+
+def make_engine(**options: int) -> Engine:
+    torch.set_num_threads(1)
+    return Engine(tiny_model(V), end_ids={3}, **options)
+
+
+def finish(engine: Engine, max_tokens: int = 4) -> dict[object, tuple[list[int], str]]:
+    ids: dict[object, list[int]] = {}
+    reasons: dict[object, str] = {}
+    for _ in range(1000):
+        for request, progress in engine.step(max_tokens).items():
+            ids.setdefault(request, []).extend(progress.new_ids)
+            if progress.finish_reason:
+                reasons[request] = progress.finish_reason
+        check(engine)
+        if not engine.num_running and not engine.num_waiting:
+            return {request: (ids[request], reasons[request]) for request in reasons}
+    raise AssertionError("the engine did not finish")
+
+
+def check(engine: Engine) -> None:
+    """Invariants that hold after every step."""
+    held = [s for s in engine._slots if s]
+    assert len({s.request_id for s in held}) == len(held)
+    for slot, sequence in enumerate(engine._slots):
+        if sequence:
+            assert sequence.slot == slot
+            assert sequence.finish_reason is None
+            assert sequence.last_position < engine.context_length
+
+
+def requests(count: int) -> list[tuple[list[int], SamplingParams]]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        (
+            torch.randint(4, V, (1 + 3 * i,), generator=generator).tolist(),
+            SamplingParams(
+                max_new_tokens=3 + 4 * i,
+                temp_min=0.1 * i,
+                temp_max=0.3 * i,
+                top_k=(0, 5, 40)[i % 3],
+                top_p=(1.0, 0.9)[i % 2],
+                quantum_noise=i % 4 == 3,
+                seed=100 + i,
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def test_each_request_gives_the_same_ids_alone_and_in_company() -> None:
+    work = requests(12)
+    together = make_engine(num_slots=16)
+    for number, (prompt, params) in enumerate(work):
+        together.add(number, prompt, params)
+    crowd = finish(together)
+    for number, (prompt, params) in enumerate(work):
+        alone = make_engine(num_slots=8)
+        alone.add("one", prompt, params)
+        assert finish(alone, max_tokens=1)["one"] == crowd[number]
+
+
+def test_requests_join_and_leave_between_steps() -> None:
+    work = requests(6)
+    engine, results = make_engine(num_slots=8), {}
+    for number, (prompt, params) in enumerate(work):
+        engine.add(number, prompt, params)
+        for request, progress in engine.step(2).items():
+            results.setdefault(request, []).extend(progress.new_ids)
+    for request, (ids, _) in finish(engine).items():
+        results.setdefault(request, []).extend(ids)
+    for number, (prompt, params) in enumerate(work):
+        alone = make_engine(num_slots=8)
+        alone.add("one", prompt, params)
+        assert finish(alone)["one"][0] == results[number]
+
+
+def test_greedy_agrees_with_the_plain_forward_pass() -> None:
+    engine = make_engine(num_slots=8)
+    prompt = [5, 6, 7, 8]
+    engine.add("x", prompt, SamplingParams(max_new_tokens=20, temp_min=0, temp_max=0, repetition_penalty=1.0))
+    ids, _ = finish(engine)["x"]
+    expected = list(prompt)
+    with torch.inference_mode():
+        while len(expected) < len(prompt) + len(ids):
+            expected.append(int(engine.model(torch.tensor([expected]))[0, -1].argmax()))
+    assert prompt + ids == expected
+
+
+def test_finish_reasons() -> None:
+    engine = make_engine(num_slots=8)
+    engine.add("length", [5, 6], SamplingParams(max_new_tokens=7, seed=1))
+    engine.add("context", [5] * 60, SamplingParams(max_new_tokens=50, seed=1))
+    results = finish(engine)
+    assert len(results["length"][0]) <= 7
+    assert len(results["context"][0]) <= 64 - 60 + 1
+    stopper = tiny_model(V)
+    stopper.head.weight.data[3] = stopper.head.weight.data.mean(0) * 0
+    with torch.no_grad():
+        stopper.norm.bias.fill_(1.0)
+        stopper.head.weight.fill_(-1.0)
+        stopper.head.weight[3].fill_(1.0)
+    engine = Engine(stopper, end_ids={3}, num_slots=8)
+    engine.add("stop", [5], SamplingParams(temp_min=0, temp_max=0))
+    assert finish(engine)["stop"] == ([], "stop")
+
+
+def test_admission_is_bounded() -> None:
+    engine = make_engine(num_slots=8, max_waiting=2)
+    for number in range(10):
+        engine.add(number, [5], SamplingParams(max_new_tokens=50))
+    with pytest.raises(EngineFullError, match="the bound is 2"):
+        engine.add("more", [5], SamplingParams())
+    engine.step()
+    assert (engine.num_running, engine.num_waiting) == (8, 2)
+
+
+def test_cancelling_frees_the_slot_at_once_and_disturbs_nobody() -> None:
+    work = requests(4)
+    engine = make_engine(num_slots=8)
+    for number, (prompt, params) in enumerate(work):
+        engine.add(number, prompt, params)
+    engine.step(2)
+    running = engine.num_running
+    engine.cancel(3)
+    engine.cancel("nobody")
+    assert engine.num_running == running - 1
+    rest = finish(engine)
+    assert 3 not in rest
+
+
+@pytest.mark.parametrize(("prompt", "error"), [([], ValueError), ([5] * 65, PromptTooLongError)])
+def test_bad_prompts_are_refused(prompt: list[int], error: type[Exception]) -> None:
+    with pytest.raises(error, match="prompt"):
+        make_engine(num_slots=8).add("x", prompt, SamplingParams())
+
+
+def test_a_prompt_that_fills_the_context_gets_one_token() -> None:
+    engine = make_engine(num_slots=8)
+    engine.add("x", [5] * 64, SamplingParams(max_new_tokens=10, temp_min=0, temp_max=0))
+    ids, reason = finish(engine)["x"]
+    assert (len(ids), reason) in {(1, "length"), (0, "stop")}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30), st.booleans()), min_size=1, max_size=20))
+def test_any_mix_of_requests_and_cancellations_drains(mix: list[tuple[int, int, bool]]) -> None:
+    engine = make_engine(num_slots=8, max_waiting=64)
+    for number, (length, new, cancelled) in enumerate(mix):
+        engine.add(number, [4 + number] * length, SamplingParams(max_new_tokens=new, seed=number))
+        if cancelled:
+            engine.step()
+            engine.cancel(number)
+    assert all(len(ids) <= mix[number][1] for number, (ids, _) in finish(engine).items())
