@@ -1,0 +1,85 @@
+"""The arguments of a training run: the seed's names, the seed's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+DEFAULT_CHECKPOINT_PATH = "checkpoints/neuroq_checkpoint.pt"
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "batch_size": (1, 65_536),
+    "lr": (1e-8, 10.0),
+    "seq_length": (8, 65_536),
+    "vocab_size": (300, 1_000_000),
+    "validation_fraction": (0.0, 0.9),
+    "weight_decay": (0.0, 1.0),
+    "warmup": (0.0, 1.0),
+    "dropout": (0.0, 0.99),
+    "seed": (0, 2**63 - 1),
+    "processes": (1, 1_024),
+}
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainingArguments:
+    """What fixes a run: the same arguments and text give the same checkpoint on the same machine.
+
+    `texts` are files, folders or `-`; none means the built-in corpus. `batch_size` counts windows of
+    `seq_length` tokens, over all processes together. `warmup` is a share of the run.
+    """
+
+    texts: tuple[str, ...] = ()
+    epochs: int = 25
+    batch_size: int = 16
+    lr: float = 0.002
+    seq_length: int = 48
+    checkpoint_path: str = DEFAULT_CHECKPOINT_PATH
+    tokenizer_path: str | None = None
+    vocab_size: int = 8000
+    validation_fraction: float = 0.05
+    embed_dim: int = 128
+    num_heads: int = 4
+    num_layers: int = 3
+    num_neurons: int = 100
+    dropout: float = 0.1
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    precision: str = "auto"
+    processes: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dictionary that `from_dict` reads back."""
+        return asdict(self) | {"texts": list(self.texts)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingArguments:
+        """Read a dictionary made by `to_dict`."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{**{k: v for k, v in values.items() if k in known}, "texts": tuple(values["texts"])})
+
+
+# A preset replaces defaults; an argument that is given replaces the preset's.
+PRESETS: dict[str, dict[str, Any]] = {
+    "seed": {},
+    # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
+    "builtin": {
+        "epochs": 12,
+        "batch_size": 4,
+        "seq_length": 256,
+        "lr": 0.004,
+        "validation_fraction": 0.02,
+    },
+}

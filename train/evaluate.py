@@ -1,0 +1,59 @@
+"""Measure a checkpoint on text: python -m train.evaluate TEXT… [--checkpoint_path PATH]."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import torch
+
+from model.checkpoint import Checkpoint, CheckpointError, file_sha256, tokenizer_path
+from model.tokenizer import Tokenizer, TokenizerError
+from train.arguments import DEFAULT_CHECKPOINT_PATH
+from train.corpus import CorpusError, read_documents
+from train.score import score
+
+
+def evaluate(checkpoint_path: Path, tokenizer_file: Path, texts: tuple[str, ...]) -> dict[str, object]:
+    """Return the score of a checkpoint on text files, folders or `-`, as a plain dictionary."""
+    checkpoint = Checkpoint.load(checkpoint_path)
+    tokenizer = Tokenizer.load(tokenizer_file)
+    checkpoint.check_tokenizer(tokenizer)
+    documents = read_documents(texts)
+    model = checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
+    result = score(model, tokenizer, documents)
+    return {
+        "bits_per_char": round(result.bits_per_char, 4),
+        "characters": result.num_characters,
+        "tokens": result.num_tokens,
+        "documents": len(documents),
+        "context_length": checkpoint.config.context_length,
+        "checkpoint_path": str(checkpoint_path),
+        "checkpoint_sha256": file_sha256(checkpoint_path),
+    }
+
+
+@click.command(name="evaluate")
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option(
+    "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: beside the checkpoint."
+)
+def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | None) -> None:
+    """Print the bits per character of a checkpoint on TEXTS as JSON.
+
+    TEXTS are .txt or .jsonl files, folders of them, or - for standard input.
+    """
+    path = Path(checkpoint_path)
+    try:
+        result = evaluate(path, Path(tokenizer_file) if tokenizer_file else tokenizer_path(path), texts)
+    except (CheckpointError, TokenizerError, CorpusError) as error:
+        click.echo(f"evaluate: {error}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(result, ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    main()

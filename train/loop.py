@@ -1,0 +1,169 @@
+"""The training loop: the same on every process of a group, resumable at any step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.network import NeuroQ
+from train.arguments import TrainingArguments
+from train.batches import IGNORE, Batch, collate, cut, epoch_batches
+from train.optimizer import Optimizer
+from train.processes import Group
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the last checkpoint is intact."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: the next batch to train on."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step brought: `nats` is the loss summed over `num_tokens` tokens of all processes."""
+
+    position: Position
+    num_batches: int
+    nats: float
+    num_tokens: int
+    seconds: float
+    stopped: bool
+
+
+class Trainer:
+    """A network, its optimiser and its place in the data.
+
+    Every process of the group holds the same weights and the same plan of batches, takes its share of
+    each batch's windows, and adds up the gradients with the others. All randomness of a step comes from
+    the seed and the step's place, so a run that stops anywhere goes on to the same weights.
+    """
+
+    def __init__(
+        self, arguments: TrainingArguments, config: ModelConfig, documents: list[np.ndarray]
+    ) -> None:
+        self.arguments = arguments
+        torch.manual_seed(arguments.seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = NeuroQ(config).to(self.device)
+        self.optimizer = Optimizer(
+            self.model, lr=arguments.lr, weight_decay=arguments.weight_decay, warmup=arguments.warmup
+        )
+        self.position = Position()
+        self.precision = resolve_precision(arguments.precision, self.device)
+        self._pieces = cut(documents, arguments.seq_length)
+
+    @property
+    def is_finished(self) -> bool:
+        """True when every epoch is done."""
+        return self.position.epoch >= self.arguments.epochs
+
+    def run(self, group: Group, should_stop: Callable[[], bool] = bool) -> Iterator[StepReport]:
+        """Train to the end, one report a step; `position` is then the step after it.
+
+        When `should_stop` says so on any process, every process ends after the same step.
+        """
+        self.model.train()
+        while not self.is_finished:
+            plan = self._plan(self.position.epoch)
+            while self.position.batch < len(plan):
+                report = self._step(plan[self.position.batch], len(plan), group, should_stop())
+                self._advance(len(plan))
+                yield report
+                if report.stopped:
+                    return
+                if self.position.batch == 0:
+                    break
+
+    def _plan(self, epoch: int) -> list[list[list[np.ndarray]]]:
+        return epoch_batches(
+            self._pieces,
+            length=self.arguments.seq_length,
+            batch_size=self.arguments.batch_size,
+            rng=random.Random(f"{self.arguments.seed}/{epoch}"),
+        )
+
+    def _advance(self, num_batches: int) -> None:
+        here = self.position
+        at_end = here.batch + 1 == num_batches
+        self.position = Position(here.epoch + 1) if at_end else Position(here.epoch, here.batch + 1)
+
+    def _step(
+        self, windows: list[list[np.ndarray]], num_batches: int, group: Group, stop: bool
+    ) -> StepReport:
+        started = time.perf_counter()
+        place = self.position
+        torch.manual_seed(_seed(self.arguments.seed, place.epoch, place.batch, group.rank))
+        num_tokens = sum(len(piece) - 1 for window in windows for piece in window)
+        self.optimizer.zero_grad()
+        nats = self._backward(windows[group.rank :: group.size], num_tokens)
+        nats, stopped = self._share(group, nats, stop)
+        if not math.isfinite(nats):
+            raise TrainingError(
+                f"the loss is {nats} in epoch {place.epoch + 1}, batch {place.batch + 1}: try a lower --lr"
+            )
+        self.optimizer.step((place.epoch + place.batch / num_batches) / self.arguments.epochs)
+        return StepReport(place, num_batches, nats, num_tokens, time.perf_counter() - started, stopped)
+
+    def _backward(self, windows: list[list[np.ndarray]], num_tokens: int) -> float:
+        """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""
+        if not windows:
+            return 0.0
+        batch = collate(windows, length=self.arguments.seq_length).to(self.device)
+        loss = self._loss(batch)
+        (loss / num_tokens).backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.model(batch.inputs, mask=batch.mask)  # (B, T, V)
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+
+    def _share(self, group: Group, nats: float, stop: bool) -> tuple[float, bool]:
+        """Sum gradients, loss and the wish to stop over the group, in one message."""
+        parameters = list(self.model.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if group.size == 1:
+            return nats, stop
+        extra = torch.tensor([nats, float(stop)], device=self.device)
+        message = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None] + [extra])
+        group.sum(message)
+        start = 0
+        for parameter in parameters:
+            parameter.grad = message[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+        return message[-2].item(), message[-1].item() > 0
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return fp32 or bf16 for `auto`: bf16 where the processor multiplies it natively."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def _seed(*place: int) -> int:
+    digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,171 @@
+"""Make the archive that TorchServe hosts: python -m train.package [--version 1.0]."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from model.checkpoint import (
+    CHECKPOINT_NAME,
+    TOKENIZER_NAME,
+    Checkpoint,
+    CheckpointError,
+    file_sha256,
+    tokenizer_path,
+)
+from model.tokenizer import Tokenizer, TokenizerError
+from train.arguments import DEFAULT_CHECKPOINT_PATH
+
+MODEL_NAME = "neuroq"
+PROFILES = {"continuous": "model-config.yaml", "workers": "model-config.workers.yaml"}
+RECORD = "package.json"  # in the archive: what it was made of
+_ROOT = Path(__file__).resolve().parent.parent
+_CODE = ("model", "handler")
+
+
+class PackageError(RuntimeError):
+    """The archive could not be made."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What goes into one archive."""
+
+    checkpoint: Path
+    tokenizer: Path
+    version: str
+    profile: str
+
+    def check(self) -> None:
+        """Raise CheckpointError or TokenizerError unless checkpoint and tokenizer are there and fit."""
+        checkpoint = Checkpoint.load(self.checkpoint)
+        checkpoint.check_tokenizer(Tokenizer.load(self.tokenizer))
+        checkpoint.build()
+
+    def record(self) -> dict[str, str]:
+        """Return what identifies the archive's content."""
+        return {
+            "version": self.version,
+            "profile": self.profile,
+            "checkpoint_sha256": file_sha256(self.checkpoint),
+            "tokenizer_sha256": file_sha256(self.tokenizer),
+            "code_sha256": _code_sha256(),
+        }
+
+    def write(self, archive: Path) -> None:
+        """Run torch-model-archiver and put the result at `archive`, whole or not at all."""
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".package-", dir=archive.parent) as folder:
+            content, export, private = (Path(folder) / name for name in ("content", "export", "tmp"))
+            for each in (content, export, private):
+                each.mkdir()
+            self._stage(content)
+            self._archive(content, export, private)
+            (export / f"{MODEL_NAME}.mar").replace(archive)
+
+    def _stage(self, content: Path) -> None:
+        for name in _CODE:
+            shutil.copytree(
+                _ROOT / name, content / name, ignore=shutil.ignore_patterns("__pycache__", "*.yaml")
+            )
+        shutil.copyfile(self.checkpoint, content / CHECKPOINT_NAME)
+        shutil.copyfile(self.tokenizer, content / TOKENIZER_NAME)
+        shutil.copyfile(_ROOT / "handler" / PROFILES[self.profile], content / "model-config.yaml")
+        (content / RECORD).write_text(json.dumps(self.record(), indent=1))
+
+    def _archive(self, content: Path, export: Path, private: Path) -> None:
+        command = [sys.executable, "-m", "model_archiver.model_packaging"]
+        options = {
+            "--model-name": MODEL_NAME,
+            "--version": self.version,
+            "--handler": str(_ROOT / "handler" / "neuroq_handler.py"),
+            "--config-file": str(content / "model-config.yaml"),
+            "--extra-files": str(content),
+            "--export-path": str(export),
+        }
+        done = subprocess.run(
+            [*command, *(word for option in options.items() for word in option)],
+            env={**os.environ, "TMPDIR": str(private), "TEMP": str(private)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PackageError(f"torch-model-archiver failed: {done.stderr.strip()[-500:]}")
+
+
+def read_record(archive: Path) -> dict[str, str] | None:
+    """Return what an archive was made of, None when there is none or it tells nothing."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            record: dict[str, str] = json.loads(file.read(RECORD))
+            return record
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def _code_sha256() -> str:
+    digest = hashlib.sha256()
+    for name in _CODE:
+        for path in sorted((_ROOT / name).rglob("*")):
+            if path.is_file() and path.suffix in (".py", ".yaml"):
+                digest.update(str(path.relative_to(_ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _check_version(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value.replace(".", "").isdigit() or not value.isascii():
+        raise click.BadParameter(f"must be numbers with dots such as 1.0, got {value!r}")
+    return value
+
+
+@click.command(name="package")
+@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option("--tokenizer_path", "--tokenizer-path", "tokenizer", help="Default: beside the checkpoint.")
+@click.option("--version", default="1.0", show_default=True, callback=_check_version)
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="continuous", show_default=True)
+@click.option("--model_store", "--model-store", default="model_store", show_default=True)
+@click.option("--output", help=f"Default: MODEL_STORE/{MODEL_NAME}.mar.")
+@click.option("--if-changed", is_flag=True, help="Do nothing when the archive holds exactly this already.")
+def main(
+    checkpoint_path: str,
+    tokenizer: str | None,
+    version: str,
+    profile: str,
+    model_store: str,
+    output: str | None,
+    if_changed: bool,
+) -> None:
+    """Make MODEL_STORE/neuroq.mar from a checkpoint and its tokenizer."""
+    checkpoint = Path(checkpoint_path)
+    package = Package(
+        checkpoint, Path(tokenizer) if tokenizer else tokenizer_path(checkpoint), version, profile
+    )
+    archive = Path(output) if output else Path(model_store) / f"{MODEL_NAME}.mar"
+    try:
+        package.check()
+        if if_changed and read_record(archive) == package.record():
+            click.echo(f"{archive} is up to date (version {version}, profile {profile})")
+            return
+        package.write(archive)
+    except (CheckpointError, TokenizerError, PackageError) as error:
+        click.echo(f"package: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"package: {error.filename or archive}: {error.strerror or error}", err=True)
+        sys.exit(1)
+    click.echo(f"{archive}: version {version}, profile {profile}, {archive.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Bits per character: how well a model predicts text, comparable between tokenizers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model.network import NeuroQ
+from model.tokenizer import Tokenizer
+from train.batches import IGNORE
+from train.corpus import Document
+
+_WINDOWS_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log-likelihood of documents, in bits, and what it is counted on."""
+
+    bits: float
+    num_characters: int
+    num_tokens: int
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits / characters; role markers count 0 characters, line breaks and document ends 1 each."""
+        return self.bits / self.num_characters
+
+
+@torch.no_grad()
+def score(model: NeuroQ, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+    """Score each token of each document once, markers and end included.
+
+    A long document is read in windows of the model's context, half a window apart, so that every token
+    but those of the first window has at least half a context before it. The model is left in its mode.
+    """
+    was_training = model.training
+    model.eval()
+    encoded = [np.array(document.encode(tokenizer)) for document in documents]
+    windows = sorted((w for ids in encoded for w in _windows(ids, model.config.context_length)), key=_length)
+    nats = sum(
+        _nats(model, windows[i : i + _WINDOWS_PER_BATCH]) for i in range(0, len(windows), _WINDOWS_PER_BATCH)
+    )
+    model.train(was_training)
+    return Score(
+        bits=nats / math.log(2),
+        num_characters=sum(document.num_characters for document in documents),
+        num_tokens=sum(len(ids) - 1 for ids in encoded),
+    )
+
+
+def _windows(ids: np.ndarray, length: int) -> list[tuple[np.ndarray, int]]:
+    """Return (ids of a window and the one after it, how many leading targets are scored already)."""
+    windows = [(ids[: length + 1], 0)]
+    stride = max(length // 2, 1)
+    start = stride
+    while start - stride + length < len(ids) - 1:
+        windows.append((ids[start : start + length + 1], length - stride))
+        start += stride
+    return windows
+
+
+def _length(window: tuple[np.ndarray, int]) -> int:
+    return len(window[0])
+
+
+def _nats(model: NeuroQ, windows: list[tuple[np.ndarray, int]]) -> float:
+    width = max(map(_length, windows)) - 1
+    inputs = torch.zeros(len(windows), width, dtype=torch.long)
+    targets = torch.full((len(windows), width), IGNORE)
+    for row, (ids, skip) in enumerate(windows):
+        window = torch.from_numpy(ids)
+        inputs[row, : len(ids) - 1] = window[:-1]
+        targets[row, skip : len(ids) - 1] = window[skip + 1 :]
+    device = model.head.weight.device
+    logits = model(inputs.to(device)).float()  # (B, T, V)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1), targets.to(device).flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+    return loss.item()

@@ -1,0 +1,52 @@
+"""The state of a run that can go on: weights, optimiser, place in the data, tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import CheckpointError, read_tensors, write_atomically
+from train.arguments import TrainingArguments
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Written beside the checkpoint after each epoch, once a minute, and when a run is interrupted."""
+
+    arguments: TrainingArguments
+    data_fingerprint: str
+    tokenizer_model: bytes
+    epoch: int
+    batch: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        tokenizer = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
+        values = {**self.__dict__, "arguments": self.arguments.to_dict(), "tokenizer_model": tokenizer}
+        write_atomically(path, {"state_version": _VERSION, **values})
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingState:
+        """Read the file. Raises CheckpointError with the reason."""
+        if not path.exists():
+            raise CheckpointError(f"there is no run to resume: {path} does not exist")
+        values = read_tensors(path)
+        if values.pop("state_version", None) != _VERSION:
+            raise CheckpointError(f"{path} is not the state of a NeuroQ training run of this version")
+        values["arguments"] = TrainingArguments.from_dict(values["arguments"])
+        values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
+        return cls(**values)
+
+
+def state_path(checkpoint_path: Path) -> Path:
+    """Return where the state of a checkpoint's run lies: beside it."""
+    return checkpoint_path.with_suffix(".state.pt")

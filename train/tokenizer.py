@@ -1,0 +1,75 @@
+"""Training the SentencePiece tokenizer on the same text as the model."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import sentencepiece
+
+from model.tokenizer import BEGIN, END, MARKERS, PAD, UNKNOWN, Tokenizer
+from train.corpus import CorpusError, Document
+
+# Below this many characters of text for each symbol, a symbol is seen too rarely to be learned.
+CHARACTERS_PER_SYMBOL = 40
+_BYTES_AND_SPECIALS = 256 + 7
+_COVERAGE = 0.9995  # of the text by characters that get a symbol of their own; the rest goes by bytes
+
+
+def affordable_vocab_size(vocab_size: int, documents: Iterable[Document]) -> int:
+    """Return `vocab_size`, or fewer symbols when the text cannot carry them."""
+    characters = sum(len(line) for document in documents for line in document.lines)
+    return min(vocab_size, _BYTES_AND_SPECIALS + 64 + characters // CHARACTERS_PER_SYMBOL)
+
+
+def train_tokenizer(documents: list[Document], vocab_size: int) -> Tokenizer:
+    """Train a lossless unigram tokenizer of at most `vocab_size` symbols; same text, same tokenizer."""
+    model = io.BytesIO()
+    lines = [line for document in documents for line in document.lines]
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_without_rare_characters(lines, (vocab_size - _BYTES_AND_SPECIALS) // 2),
+            model_writer=model,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            model_type="unigram",
+            byte_fallback=True,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            split_by_whitespace=False,
+            split_digits=True,
+            max_sentence_length=1 << 20,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece=PAD,
+            unk_piece=UNKNOWN,
+            bos_piece=BEGIN,
+            eos_piece=END,
+            user_defined_symbols=list(MARKERS),
+            num_threads=2,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise CorpusError(f"the text cannot carry a tokenizer: {str(error).splitlines()[-1]}") from error
+    return Tokenizer(model.getvalue())
+
+
+def _without_rare_characters(lines: list[str], most: int) -> Iterator[str]:
+    """Yield the lines cut at rare characters: these get no symbol of their own and go by bytes.
+
+    At most `most` characters stay. (SentencePiece's own character_coverage cannot go below 0.98.)
+    """
+    counts = Counter("".join(lines)).most_common(max(most, 1))
+    enough = _COVERAGE * sum(map(len, lines))
+    before = itertools.accumulate((count for _, count in counts), initial=0)
+    frequent = {
+        character for (character, _), covered in zip(counts, before, strict=False) if covered < enough
+    }
+    for line in lines:
+        yield from "".join(c if c in frequent else "\n" for c in line).splitlines()
