@@ -1,0 +1,1 @@
+"""The TorchServe side: requests, conversations and replies around the engine. Nothing here can train."""

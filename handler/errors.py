@@ -1,0 +1,22 @@
+"""What a client is told when a request is not served."""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """An error of the serving contract: HTTP status, machine-readable code, one sentence."""
+
+    def __init__(self, status: int, code: str, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: dict[str, object] = {"status": "error", "code": code, "error": message, **details}
+
+
+def invalid_request(message: str) -> ApiError:
+    """The body is not what the contract says."""
+    return ApiError(400, "invalid_request", message)
+
+
+def internal_error() -> ApiError:
+    """A fault of ours; the details are in the server's log, never in the reply."""
+    return ApiError(500, "internal", "the server failed on this request; its log says why")

@@ -1,0 +1,75 @@
+"""The handler's own settings: the `handler` part of model-config.yaml."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Bounds of the conversation store. An empty `path` means a file of this user's own below TMPDIR."""
+
+    path: str = ""
+    share_default: bool = True
+    idle_seconds: float = 86_400.0
+    max_sessions: int = 10_000
+    max_turns: int = 40
+    max_bytes: int = 65_536
+
+
+@dataclass(frozen=True)
+class HandlerSettings:
+    """How one worker runs the engine.
+
+    `slots` requests decode together and `max_waiting` more may wait; TorchServe's batchSize should exceed
+    their sum, so that health checks and refusals get through while all of them are taken.
+    """
+
+    slots: int = 16
+    max_waiting: int = 40
+    tokens_per_step: int = 8
+    deadline_seconds: float = 60.0
+    threads: int = 1
+    sessions: SessionSettings = field(default_factory=SessionSettings)
+
+
+def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
+    """Return the settings of a parsed model-config.yaml; the environment may name the sessions' file.
+
+    Raises ValueError that names an unknown or mistyped setting.
+    """
+    values = dict(model_config.get("handler") or {})
+    sessions = dict(values.pop("sessions", None) or {})
+    if environment.get(SESSIONS_PATH_VARIABLE):
+        sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
+    _check(HandlerSettings, values)
+    _check(SessionSettings, sessions)
+    return HandlerSettings(**values, sessions=SessionSettings(**sessions))
+
+
+def sessions_path(settings: SessionSettings) -> Path:
+    """Return the sessions' file; its folder exists afterwards."""
+    path = Path(settings.path or Path(tempfile.gettempdir()) / f"neuroq-{os.getuid()}" / "sessions.db")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def _check(kind: type[HandlerSettings] | type[SessionSettings], values: Mapping[str, Any]) -> None:
+    """Raise ValueError unless each value is of its default's type and, if a number, positive."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    for name, value in values.items():
+        if name not in defaults:
+            raise ValueError(f"model-config.yaml, handler: unknown setting {name}")
+        default = defaults[name]
+        fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+        if not fits:
+            raise ValueError(f"model-config.yaml, handler: {name} must be like {default!r}, got {value!r}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
+            raise ValueError(f"model-config.yaml, handler: {name} must be positive, got {value!r}")
