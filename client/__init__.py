@@ -1,0 +1,1 @@
+"""What a person types: the command line, the Python client and the terminal chat."""

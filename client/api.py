@@ -1,0 +1,85 @@
+"""A small Python client of a running server.
+
+with NeuroQClient("http://127.0.0.1:8080", token) as client:
+    print(client.generate("こんにちは")["generated"])
+"""
+
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+DEFAULT_TIMEOUT = 120.0
+
+
+class NeuroQError(Exception):
+    """The server refused or could not be reached: its code, message and HTTP status (0: not reached)."""
+
+    def __init__(self, code: str, message: str, status: int = 0) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class NeuroQClient:
+    """Calls the actions of one server over HTTP. Every method raises NeuroQError."""
+
+    def __init__(self, base_url: str, token: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        # A proxy in the environment is for the world outside, not for this machine's loopback.
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> "NeuroQClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def generate(self, prompt: str, **parameters: Any) -> dict[str, Any]:
+        """Return the reply to a prompt; its `generated` is the text. Parameters are the server's."""
+        return self.call("generate", prompt=prompt, **parameters)
+
+    def status(self) -> dict[str, Any]:
+        """Return what the model says of itself: version, lineage, requests, sessions."""
+        return self.call("status")
+
+    def health(self) -> dict[str, Any]:
+        """Return whether the worker is well; touches no model."""
+        return self.call("health")
+
+    def clear_session(self, session_id: str) -> dict[str, Any]:
+        """Forget a conversation; an unknown one is no error."""
+        return self.call("clear_session", session_id=session_id)
+
+    def call(self, action: str, **fields: Any) -> dict[str, Any]:
+        """Send one action and return its reply."""
+        body = {"input": {"action": action, **fields}}
+        try:
+            response = self._http.post("/predictions/neuroq", json=body)
+        except httpx.TimeoutException as error:
+            raise NeuroQError("timeout", "the server did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise NeuroQError("unreachable", f"cannot reach the server: {error}") from error
+        return _reply(response)
+
+
+def _reply(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise NeuroQError("not_json", f"the server answered {response.text[:200]!r}", response.status_code)
+    if response.is_success and body.get("status") != "error":
+        return body
+    # The handler says {"code", "error"}; TorchServe itself {"code": 503, "type", "message"}.
+    code = body.get("type") or body.get("code") or response.status_code
+    message = body.get("error") or body.get("message") or response.reason_phrase
+    raise NeuroQError(str(code), str(message), response.status_code)

@@ -1,0 +1,153 @@
+"""The commands of `./neuroq`. Errors are one line on standard error, never a traceback."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from client.api import NeuroQError
+from client.chat import chat as run_chat
+from client.options import ROOT, settings_from, settings_options
+from client.serving import serve as run_serve
+from client.session import new_session_id, running_client
+from server.errors import ServerError
+from server.process import stop as stop_server
+from server.status import Status, read_status
+
+EXIT_INTERRUPTED = 130
+SAMPLING = (
+    "max_length",
+    "temperature",
+    "temp_min",
+    "temp_max",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+)
+PASS_THROUGH = {"ignore_unknown_options": True, "help_option_names": []}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Train a small Japanese language model on your own text, serve it, talk with it."""
+
+
+@cli.command()
+@settings_options
+@click.option("--version", default="1.0", show_default=True, help="Version to package as.")
+def serve(version: str, **options: str | None) -> None:
+    """Train if there is no checkpoint, package, start TorchServe, show one exchange."""
+    run_serve(settings_from(options), version)
+
+
+@cli.command()
+@settings_options
+def stop(**options: str | None) -> None:
+    """Stop the server and its workers."""
+    was_running = stop_server(settings_from(options).run_dir)
+    click.echo("Stopped." if was_running else "Not running.")
+
+
+@cli.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool, **options: str | None) -> None:
+    """Tell what runs. Exit code 0: ready, 1: running but not ready, 3: not running."""
+    found = read_status(settings_from(options))
+    if as_json:
+        click.echo(json.dumps(found.record(), ensure_ascii=False, indent=2))
+    else:
+        _show_status(found)
+    sys.exit(found.exit_code)
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("--max-length", type=int, help="New tokens at most.")
+@click.option("--temperature", type=float)
+@click.option("--temp-min", type=float)
+@click.option("--temp-max", type=float)
+@click.option("--top-k", type=int)
+@click.option("--top-p", type=float)
+@click.option("--repetition-penalty", type=float)
+@click.option("--seed", type=int, help="The same seed gives the same text.")
+@click.option("--stop", multiple=True, help="End before this text; may be given several times.")
+@click.option("--session-id", help="Go on with this conversation; without it, a new one.")
+@click.option("--json", "as_json", is_flag=True, help="The whole reply.")
+@settings_options
+def generate(prompt: str, as_json: bool, session_id: str | None, **options: Any) -> None:
+    """Print the running server's reply to PROMPT."""
+    given = {name: options.pop(name) for name in SAMPLING}
+    given = {name: value for name, value in given.items() if value not in (None, ())}  # the server's defaults
+    with running_client(settings_from(options)) as client:
+        reply = client.generate(prompt, session_id=session_id or new_session_id(), **given)
+    click.echo(json.dumps(reply, ensure_ascii=False, indent=2) if as_json else reply["generated"])
+
+
+@cli.command()
+@click.option("--session-id", help="Go on with this conversation; without it, a new one.")
+@settings_options
+def chat(session_id: str | None, **options: str | None) -> None:
+    """Talk with the running server: /clear forgets, /quit or Ctrl-D ends."""
+    run_chat(settings_from(options), session_id)
+
+
+def _pass_through(name: str, module: str, help_text: str) -> None:
+    """Add a command that becomes `python -m MODULE` with all its arguments, --help included."""
+
+    @cli.command(name, context_settings=PASS_THROUGH, help=help_text)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def command(arguments: tuple[str, ...]) -> None:
+        _become_module(module, arguments)
+
+
+_pass_through("train", "train", "Train on your text, offline.")
+_pass_through("evaluate", "train.evaluate", "Bits per character of a checkpoint on any text.")
+_pass_through("package", "train.package", "Make model_store/neuroq.mar from a checkpoint.")
+_pass_through("test", "pytest", "Run the tests.")
+
+
+def main(run: Callable[..., Any] = cli) -> None:
+    """Run the command line; every error that is foreseen ends in one line and an exit code."""
+    try:
+        sys.exit(run(prog_name="neuroq", standalone_mode=False) or 0)
+    except click.Abort:
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except ServerError as error:
+        _fail(str(error), error.exit_code)
+    except (NeuroQError, OSError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"neuroq: {message}", err=True)
+    sys.exit(code)
+
+
+def _become_module(module: str, arguments: tuple[str, ...]) -> None:
+    folder = module.partition(".")[0]
+    if folder == "train" and not (ROOT / folder).is_dir():
+        raise ServerError("this copy has no folder train/; it only serves")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _show_status(found: Status) -> None:
+    if not found.running:
+        click.echo(f"Not running (run folder {found.run_dir}).")
+        return
+    click.echo(f"{'Ready' if found.ready else 'Running, not ready'}: process {found.pid}, {found.run_dir}")
+    click.echo(f"  {'version':16} {found.version} of {', '.join(found.versions) or 'none'}")
+    click.echo(f"  {'profile':16} {found.profile}, since {found.started_at}")
+    for name, address in (found.addresses or {}).items():
+        click.echo(f"  {name:16} {address}")
+    click.echo(f"  {'token':16} {found.token}\n  {'management token':16} {found.management_token}")

@@ -1,0 +1,31 @@
+"""The options that several commands share, made from the table of settings."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.settings import OPTIONS, Settings, read_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every settings option; it gets them as keyword arguments of text."""
+    for option in reversed(OPTIONS):
+        note = f"{option.help} [{option.variable}; default {option.default}]"
+        command = click.option(option.flag, option.field, metavar=_metavar(option.field), help=note)(command)
+    return command
+
+
+def settings_from(options: dict[str, str | None]) -> Settings:
+    """Return the settings from a command's options and this process's environment."""
+    return read_settings(options, os.environ, ROOT)
+
+
+def _metavar(field: str) -> str:
+    if field.endswith("port"):
+        return "PORT"
+    return {"profile": "NAME", "host": "HOST"}.get(field, "PATH")

@@ -1,0 +1,133 @@
+"""`./neuroq serve`: from nothing, or from a checkpoint, to a server that has shown one exchange."""
+
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from client.api import NeuroQError
+from client.options import ROOT
+from client.session import running_client
+from server.errors import ServerError
+from server.ports import require_free_ports
+from server.process import start, stop, wait_until_ready
+from server.settings import Settings
+from server.state import read_state
+from server.status import Status, read_status
+
+WELCOME_PROMPT, WELCOME_SESSION = "こんにちは", "welcome"
+
+
+def serve(settings: Settings, version: str) -> None:
+    """Train and package where needed, start, wait, and show what to do next."""
+    with _only_one(settings.run_dir):
+        if _is_running(settings):
+            click.echo(f"Already running from {settings.run_dir}.")
+        else:
+            require_free_ports(settings)  # now, not after minutes of training
+            make_archive(settings, version)
+            _start_and_wait(settings)
+    show_exchange(settings)
+    show_next_steps(read_status(settings))
+
+
+def make_archive(settings: Settings, version: str) -> None:
+    """Bring MODEL_STORE/neuroq.mar up to date; without train/ there only is what is already packaged."""
+    if not (ROOT / "train").is_dir():
+        if not settings.archive.is_file():
+            raise ServerError(f"nothing to serve: no folder train/ to train with, and no {settings.archive}")
+        return
+    checkpoint = settings.checkpoint_path
+    interrupted = Path(checkpoint).with_suffix(".state.pt")  # train removes it when it is done
+    if interrupted.exists():
+        click.echo(f"Training was interrupted: going on with it. (Without {interrupted} it would be served.)")
+        run_module("train", "--resume", "--checkpoint_path", checkpoint)
+    elif "://" not in checkpoint and not Path(checkpoint).exists():
+        click.echo(f"No checkpoint at {checkpoint}: training on the built-in corpus.")
+        run_module("train", "--preset", "builtin", "--checkpoint_path", checkpoint)
+    settings.model_store.mkdir(parents=True, exist_ok=True)
+    places = ["--checkpoint_path", checkpoint, "--model_store", str(settings.model_store)]
+    run_module("train.package", *places, "--profile", settings.profile, "--version", version, "--if-changed")
+
+
+def run_module(module: str, *arguments: str) -> None:
+    """Run `python -m MODULE` here and wait; a Ctrl-C is for it, and it may take its time to save."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT)
+    code = None
+    while code is None:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            continue
+    if code:
+        shown = shlex.join(["python", "-m", module, *arguments])
+        raise ServerError(f"`{shown}` ended with exit code {code}")
+
+
+def show_exchange(settings: Settings) -> None:
+    """Ask the model one thing, as a user would, and forget it again."""
+    try:
+        with running_client(settings) as client:
+            client.clear_session(WELCOME_SESSION)
+            reply = client.generate(WELCOME_PROMPT, session_id=WELCOME_SESSION)
+            client.clear_session(WELCOME_SESSION)
+    except NeuroQError as error:
+        raise ServerError(f"the server runs but its first reply failed: {error}") from error
+    click.echo(f"\n  あなた> {WELCOME_PROMPT}\n  NeuroQ> {reply['generated']}\n")
+
+
+def show_next_steps(status: Status) -> None:
+    """Print the addresses, the token, a curl line that works as it is, and the next commands."""
+    for name, address in (status.addresses or {}).items():
+        click.echo(f"  {name:16} {address}")
+    click.echo(f"  {'token':16} {status.token}\n\n{curl_line(status)}\n")
+    click.echo("Next: ./neuroq chat · ./neuroq generate TEXT · ./neuroq status · ./neuroq stop")
+
+
+def curl_line(status: Status) -> str:
+    """Return a shell command that asks the running server."""
+    address = (status.addresses or {})["inference"]
+    body = json.dumps({"input": {"action": "generate", "prompt": WELCOME_PROMPT}}, ensure_ascii=False)
+    words = ["curl", "-s", "-X", "POST", f"{address}/predictions/neuroq"]
+    words += ["-H", f"Authorization: Bearer {status.token}", "-H", "Content-Type: application/json"]
+    return shlex.join([*words, "-d", body])
+
+
+def _is_running(settings: Settings) -> bool:
+    state = read_state(settings.run_dir)
+    return state is not None and state.is_alive
+
+
+def _start_and_wait(settings: Settings) -> None:
+    state, mark = start(settings, ROOT)
+    try:
+        click.echo("Starting TorchServe and loading the model ", nl=False, err=True)
+        wait_until_ready(state, mark, lambda: click.echo(".", nl=False, err=True))
+        click.echo(" ready.", err=True)
+    except BaseException:  # Ctrl-C too: half a server is no use to anybody
+        click.echo("", err=True)
+        stop(settings.run_dir)
+        raise
+
+
+@contextmanager
+def _only_one(run_dir: Path) -> Iterator[None]:
+    """Let one `serve` at a time work in a run folder; the next finds it running."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(run_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo(f"Waiting for another serve in {run_dir} …", err=True)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

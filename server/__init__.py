@@ -1,0 +1,1 @@
+"""Starting, watching and stopping one TorchServe. Knows nothing of the model: loopback HTTP only."""

@@ -1,0 +1,147 @@
+"""One instance's settings, from command-line options and environment variables.
+
+`read_settings` is pure: the same options and environment give the same `Settings`. An option wins over its
+variable, a variable over the default, and an empty one counts as not given.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.errors import SettingsError
+
+PROFILES = ("continuous", "workers")
+LOOPBACK = "127.0.0.1"
+# TorchServe's own pattern for addresses has no room for IPv6.
+HOST_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: its field of Settings, its default, its help, and how to read its text."""
+
+    field: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def flag(self) -> str:
+        """The command-line option, such as --run-dir."""
+        return "--" + self.field.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, such as NEUROQ_RUN_DIR."""
+        return "NEUROQ_" + self.field.upper()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where one instance lives and listens. Paths are absolute."""
+
+    run_dir: Path
+    model_store: Path
+    checkpoint_path: str  # may also be s3:// or gs://, which training understands
+    profile: str
+    host: str
+    port: int
+    management_port: int
+    metrics_port: int
+    grpc_port: int
+    grpc_management_port: int
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The addresses a client on this machine uses, by interface."""
+        return {
+            "inference": f"http://{self.reachable_host}:{self.port}",
+            "management": f"http://{LOOPBACK}:{self.management_port}",
+            "metrics": f"http://{LOOPBACK}:{self.metrics_port}",
+            "grpc_inference": f"{LOOPBACK}:{self.grpc_port}",
+            "grpc_management": f"{LOOPBACK}:{self.grpc_management_port}",
+        }
+
+    @property
+    def reachable_host(self) -> str:
+        """The host to call: "every interface" is an address to listen at, not one to call."""
+        return LOOPBACK if self.host == "0.0.0.0" else self.host
+
+    @property
+    def archive(self) -> Path:
+        """The model archive that the server loads at start."""
+        return self.model_store / "neuroq.mar"
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of this instance's logs."""
+        return self.run_dir / "logs"
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _profile(text: str) -> str:
+    if text not in PROFILES:
+        raise ValueError(f"must be one of {', '.join(PROFILES)}")
+    return text
+
+
+def _host(text: str) -> str:
+    if not HOST_PATTERN.fullmatch(text):
+        raise ValueError("must be a host name or an IPv4 address")
+    return text
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError("must be a whole number from 1 to 65535")
+    return int(text)
+
+
+OPTIONS = (
+    Option("run_dir", "run", "Folder of this instance's state, logs and sessions.", _text),
+    Option("model_store", "model_store", "Folder of the model archives.", _text),
+    Option("checkpoint_path", "checkpoints/neuroq_checkpoint.pt", "The trained checkpoint.", _text),
+    Option("profile", "continuous", "continuous (one batching worker) or workers (several).", _profile),
+    Option("host", LOOPBACK, "Where the inference REST API listens; all else stays on loopback.", _host),
+    Option("port", "8080", "Inference REST API.", _port),
+    Option("management_port", "8081", "Management REST API.", _port),
+    Option("metrics_port", "8082", "Metrics REST API.", _port),
+    Option("grpc_port", "7070", "Inference gRPC API.", _port),
+    Option("grpc_management_port", "7071", "Management gRPC API.", _port),
+)
+PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is _port)
+
+
+def read_settings(options: Mapping[str, str | None], environment: Mapping[str, str], root: Path) -> Settings:
+    """Return the settings; relative paths start at `root`. Raises SettingsError, one line."""
+    values = {option.field: _value(option, options, environment) for option in OPTIONS}
+    for name in ("run_dir", "model_store"):
+        values[name] = Path(root, values[name])
+    if "://" not in values["checkpoint_path"]:
+        values["checkpoint_path"] = str(Path(root, values["checkpoint_path"]))
+    _require_distinct_ports(values)
+    return Settings(**values)
+
+
+def _value(option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]) -> Any:
+    given, source = options.get(option.field), option.flag
+    if not given:
+        given, source = environment.get(option.variable), option.variable
+    try:
+        return option.parse(given or option.default)
+    except ValueError as error:
+        raise SettingsError(f"{source} {error}, not {given!r}") from error
+
+
+def _require_distinct_ports(values: Mapping[str, Any]) -> None:
+    seen: dict[int, Option] = {}
+    for option in PORT_OPTIONS:
+        port = values[option.field]
+        if port in seen:
+            raise SettingsError(f"{seen[port].flag} and {option.flag} are both {port}; each needs its own")
+        seen[port] = option

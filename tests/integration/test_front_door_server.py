@@ -1,0 +1,279 @@
+"""The commands of ./neuroq against a stand-in for TorchServe: no Java, no model, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+FAKE = Path(__file__).with_name("fake_torchserve.py")
+PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
+TRAIN = """
+import pathlib, sys
+path = pathlib.Path(sys.argv[sys.argv.index("--checkpoint_path") + 1])
+path.parent.mkdir(parents=True)
+path.touch()
+print("trained")
+"""
+PACKAGE = """
+import json, sys, zipfile
+store = sys.argv[sys.argv.index("--model_store") + 1]
+with zipfile.ZipFile(store + "/neuroq.mar", "w") as archive:
+    archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"arguments": sys.argv[1:]}))
+"""
+
+
+class Place:
+    """A copy of the front door without train/, its settings in the environment, and a fake java."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        for name in ("client", "server"):
+            shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "config.properties", self.root)
+        self.environment = {**os.environ, "JAVA_HOME": str(fake_java(folder)), "TMPDIR": str(folder)}
+        self.environment |= {
+            f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(), strict=True)
+        }
+        self.archive = self.root / "model_store" / "neuroq.mar"
+        self.run_dir = self.root / "run"
+
+    def add_archive(self) -> None:
+        self.archive.parent.mkdir()
+        with zipfile.ZipFile(self.archive, "w") as archive:
+            archive.writestr("MAR-INF/MANIFEST.json", "{}")
+
+    def neuroq(self, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "client", *arguments],
+            cwd=self.root,
+            env={**self.environment, **variables},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    @property
+    def pid(self) -> int:
+        return int(json.loads((self.run_dir / "server.json").read_text())["pid"])
+
+
+def fake_java(folder: Path) -> Path:
+    java = folder / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+    java.chmod(0o755)
+    (folder / "java" / "release").write_text('JAVA_VERSION="17.0.1"')
+    return folder / "java"
+
+
+def free_ports() -> list[int]:
+    sockets = [socket.socket() for _ in PORTS]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path)
+    yield found
+    found.neuroq("stop")
+
+
+@pytest.fixture
+def served(place: Place) -> Place:
+    place.add_archive()
+    done = place.neuroq("serve")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_serve_shows_an_exchange_and_a_curl_line_that_works(place: Place) -> None:
+    place.add_archive()
+    done = place.neuroq("serve")
+    assert done.returncode == 0, done.stderr
+    assert "NeuroQ> オウム: こんにちは" in done.stdout
+    curl = next(line for line in done.stdout.splitlines() if line.startswith("curl"))
+    words = shlex.split(curl)  # the machine may have no curl
+    headers = dict(words[i + 1].split(": ") for i, word in enumerate(words) if word == "-H")
+    body = words[words.index("-d") + 1].encode()
+    reply = httpx.post(words[4], headers=headers, content=body, trust_env=False)
+    assert reply.json()["generated"] == "オウム: こんにちは"
+
+
+def test_a_second_serve_says_so(served: Place) -> None:
+    pid = served.pid
+    done = served.neuroq("serve")
+    assert done.returncode == 0
+    assert "Already running" in done.stdout
+    assert "curl" in done.stdout
+    assert served.pid == pid
+
+
+def test_status_tells_programs_all_but_the_api_key(served: Place) -> None:
+    done = served.neuroq("status", "--json")
+    record = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (record["running"], record["ready"], record["pid"]) == (True, True, served.pid)
+    assert (record["model"], record["version"], record["versions"]) == ("neuroq", "1.0", ["1.0"])
+    assert (record["token"], record["management_token"]) == ("infer-1", "manage-1")
+    assert set(record["addresses"]) == {
+        "inference",
+        "management",
+        "metrics",
+        "grpc_inference",
+        "grpc_management",
+    }
+    assert "api" not in json.dumps([record[key] for key in record if key != "addresses"]).lower().split('"')
+
+
+def test_stop_leaves_nothing_and_may_be_repeated(served: Place) -> None:
+    process, state = psutil.Process(served.pid), json.loads((served.run_dir / "server.json").read_text())
+    assert served.neuroq("stop").stdout == "Stopped.\n"
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert not Path(state["temp_dir"]).exists()
+    assert not (served.run_dir / "server.json").exists()
+    assert not (served.run_dir / "key_file.json").exists()
+    again = served.neuroq("stop")
+    assert (again.returncode, again.stdout) == (0, "Not running.\n")
+    assert served.neuroq("status").returncode == 3
+
+
+def test_a_killed_server_is_recognised_and_replaced(served: Place) -> None:
+    state = json.loads((served.run_dir / "server.json").read_text())
+    os.kill(state["pid"], signal.SIGKILL)
+    time.sleep(0.2)
+    assert served.neuroq("status").returncode == 3
+    assert served.neuroq("serve").returncode == 0
+    assert not Path(state["temp_dir"]).exists()
+
+
+def test_generate_prints_the_text_or_the_whole_reply(served: Place) -> None:
+    assert served.neuroq("generate", "猫").stdout == "オウム: 猫\n"
+    done = served.neuroq("generate", "猫", "--max-length", "5", "--seed", "0", "--stop", "a", "--json")
+    request = json.loads(done.stdout)["request"]
+    assert request.pop("session_id").startswith("cli-")
+    assert request == {"action": "generate", "prompt": "猫", "max_length": 5, "seed": 0, "stop": ["a"]}
+
+
+def test_a_refusal_is_one_line(served: Place) -> None:
+    done = served.neuroq("generate", "bad")
+    assert (done.returncode, done.stderr) == (1, "neuroq: prompt is bad (invalid_request)\n")
+
+
+def test_chat_reads_a_pipe(served: Place) -> None:
+    done = served.neuroq("chat", stdin="おはよう\n/clear\nbad\nまた\n/quit\nもう\n")
+    assert done.stdout == "NeuroQ> オウム: おはよう\n(forgotten)\nNeuroQ> オウム: また\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", [("generate", "x"), ("chat",)])
+def test_without_a_server_one_line_says_what_to_do(place: Place, command: tuple[str, ...]) -> None:
+    done = place.neuroq(*command)
+    assert done.returncode == 3
+    assert "./neuroq serve" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_ending_token_is_renewed(place: Place) -> None:
+    place.add_archive()
+    assert place.neuroq("serve", FAKE_MODE="short").returncode == 0
+    first, second = (json.loads(place.neuroq("status", "--json").stdout)["token"] for _ in range(2))
+    assert first != second
+    assert place.neuroq("generate", "x").returncode == 0
+
+
+@pytest.mark.parametrize(("mode", "words"), [("dies", "does not want to"), ("loops", "wrong tokenizer")])
+def test_a_server_that_cannot_start_is_given_up_at_once(place: Place, mode: str, words: str) -> None:
+    place.add_archive()
+    begin = time.monotonic()
+    done = place.neuroq("serve", FAKE_MODE=mode)
+    assert time.monotonic() - begin < 20
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place.run_dir / "server.json").exists()
+
+
+def test_a_taken_port_is_named_before_anything_is_done(place: Place) -> None:
+    place.add_archive()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(place.environment["NEUROQ_GRPC_PORT"])))
+        other.listen()
+        done = place.neuroq("serve")
+    assert done.returncode == 1
+    assert "--grpc-port" in done.stderr
+    assert not (place.run_dir / "server.json").exists()
+
+
+def test_nothing_to_serve_is_one_line(place: Place) -> None:
+    done = place.neuroq("serve")
+    assert done.returncode == 1
+    assert "nothing to serve" in done.stderr
+    assert place.neuroq("train").returncode == 1
+
+
+def test_serve_trains_once_and_packages(place: Place) -> None:
+    (place.root / "train").mkdir()
+    (place.root / "train" / "__main__.py").write_text(TRAIN)
+    (place.root / "train" / "package.py").write_text(PACKAGE)
+    done = place.neuroq("serve", "--version", "2.0", "--profile", "workers")
+    assert done.returncode == 0, done.stderr
+    assert "trained" in done.stdout
+    with zipfile.ZipFile(place.archive) as archive:
+        arguments = json.loads(archive.read("MAR-INF/MANIFEST.json"))["arguments"]
+    assert arguments[4:] == ["--profile", "workers", "--version", "2.0", "--if-changed"]
+    place.neuroq("stop")
+    assert "trained" not in place.neuroq("serve").stdout
+
+
+def test_a_failed_training_ends_serve(place: Place) -> None:
+    (place.root / "train").mkdir()
+    (place.root / "train" / "__main__.py").write_text("raise SystemExit(7)")
+    done = place.neuroq("serve")
+    assert done.returncode == 1
+    assert "exit code 7" in done.stderr
+
+
+def test_arguments_and_help_reach_the_module(place: Place) -> None:
+    (place.root / "train").mkdir()
+    (place.root / "train" / "evaluate.py").write_text("import sys; print(sys.argv[1:])")
+    arguments = ["--help", "--port", "x", "-q", "a b"]
+    assert place.neuroq("evaluate", *arguments).stdout == f"{arguments}\n"
+
+
+@pytest.mark.parametrize("arguments", [("fly",), ("serve", "--port", "x"), ("generate",), ("status", "--x")])
+def test_wrong_usage_is_one_line_and_code_2(place: Place, arguments: tuple[str, ...]) -> None:
+    done = place.neuroq(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_two_instances_live_side_by_side(served: Place) -> None:
+    other = {f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(), strict=True)}
+    other["NEUROQ_RUN_DIR"] = str(served.root / "日本 語")
+    assert served.neuroq("serve", **other).returncode == 0
+    assert served.neuroq("generate", "二", **other).stdout == "オウム: 二\n"
+    assert served.neuroq("stop", **other).stdout == "Stopped.\n"
+    assert served.neuroq("status").returncode == 0

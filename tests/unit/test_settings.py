@@ -1,0 +1,84 @@
+"""Options and environment to Settings: pure, so a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import SettingsError
+from server.settings import OPTIONS, PORT_OPTIONS, read_settings
+
+pytestmark = pytest.mark.unit
+ROOT = Path("/somewhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "field", "expected"),
+    [
+        ({}, {}, "run_dir", ROOT / "run"),
+        ({}, {}, "model_store", ROOT / "model_store"),
+        ({}, {}, "checkpoint_path", "/somewhere/checkpoints/neuroq_checkpoint.pt"),
+        ({}, {}, "profile", "continuous"),
+        ({}, {}, "host", "127.0.0.1"),
+        ({}, {}, "port", 8080),
+        ({}, {}, "management_port", 8081),
+        ({}, {}, "metrics_port", 8082),
+        ({}, {}, "grpc_port", 7070),
+        ({}, {}, "grpc_management_port", 7071),
+        ({}, {"NEUROQ_PORT": "9000"}, "port", 9000),
+        ({"port": "9001"}, {"NEUROQ_PORT": "9000"}, "port", 9001),
+        ({"port": None}, {"NEUROQ_PORT": ""}, "port", 8080),
+        ({"run_dir": "/tmp/a"}, {}, "run_dir", Path("/tmp/a")),
+        ({}, {"NEUROQ_RUN_DIR": "b/c"}, "run_dir", ROOT / "b/c"),
+        ({}, {"NEUROQ_CHECKPOINT_PATH": "s3://bucket/x.pt"}, "checkpoint_path", "s3://bucket/x.pt"),
+        ({"profile": "workers"}, {}, "profile", "workers"),
+        ({}, {"NEUROQ_HOST": "0.0.0.0"}, "host", "0.0.0.0"),
+    ],
+)
+def test_value(
+    options: dict[str, str | None], environment: dict[str, str], field: str, expected: object
+) -> None:
+    assert getattr(read_settings(options, environment, ROOT), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        ({"port": "0"}, {}, ["--port", "1 to 65535", "'0'"]),
+        ({"port": "65536"}, {}, ["--port", "1 to 65535"]),
+        ({"port": "８０"}, {}, ["--port"]),
+        ({}, {"NEUROQ_GRPC_PORT": "-1"}, ["NEUROQ_GRPC_PORT", "1 to 65535"]),
+        ({}, {"NEUROQ_PROFILE": "fast"}, ["NEUROQ_PROFILE", "continuous, workers"]),
+        ({"host": "::1"}, {}, ["--host", "IPv4"]),
+        ({"host": "http://x"}, {}, ["--host"]),
+        ({"port": "8081"}, {}, ["--port", "--management-port", "8081"]),
+    ],
+)
+def test_bad_value_is_one_line_that_names_it(
+    options: dict[str, str | None], environment: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(options, environment, ROOT)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words)
+
+
+def test_every_option_has_a_variable_of_its_own() -> None:
+    assert len({option.variable for option in OPTIONS}) == len(OPTIONS)
+    assert {option.flag for option in PORT_OPTIONS} == {
+        "--port",
+        "--management-port",
+        "--metrics-port",
+        "--grpc-port",
+        "--grpc-management-port",
+    }
+
+
+def test_every_interface_is_called_at_loopback_and_only_rest_inference_leaves_it() -> None:
+    settings = read_settings({"host": "0.0.0.0"}, {}, ROOT)
+    assert settings.addresses["inference"] == "http://127.0.0.1:8080"
+    settings = read_settings({"host": "10.0.0.5"}, {}, ROOT)
+    assert settings.addresses.pop("inference") == "http://10.0.0.5:8080"
+    assert all("127.0.0.1" in address for address in settings.addresses.values() if "10.0.0.5" not in address)
