@@ -31,7 +31,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self._continuous = False
         self._place: Any = None  # the open lock file of the one worker
         self._service: Service
-        self._lineage_headers: dict[str, str] = {}
+        self._headers: dict[str, str] = {}
 
     def initialize(self, context: Any) -> None:
         """Load the archive's model. Any error here keeps the worker from becoming READY, with its reason."""
@@ -50,7 +50,8 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         )
         sessions = SessionStore(sessions_path(settings.sessions), settings.sessions)
         self._service = Service(served, sessions, settings)
-        self._lineage_headers = {
+        self._headers = {
+            "X-NeuroQ-Worker": str(os.getpid()),
             "X-NeuroQ-Version": version,
             "X-NeuroQ-Checkpoint": served.checkpoint_sha256[:12],
         }
@@ -96,7 +97,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             return ""
         self.context.set_response_status(reply.status, "", row)
         self.context.set_response_content_type(row, "application/json")
-        for name, value in self._lineage_headers.items():
+        for name, value in self._headers.items():
             self.context.set_response_header(row, name, value)
         return json.dumps(reply.body, ensure_ascii=False)
 

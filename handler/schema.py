@@ -144,7 +144,7 @@ def _decode(body: Any) -> Any:
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise invalid_request("the body is not JSON in UTF-8") from error
+            raise _not_an_object() from error
     return body
 
 
@@ -155,8 +155,13 @@ def _inner_object(body: Any) -> dict[str, Any]:
             raise invalid_request(f"unknown field beside input: {', '.join(others)[:200]}")
         body = body["input"]
     if not isinstance(body, dict):
-        raise invalid_request('the body must be a JSON object: {"input": {"action": …}} or the inner object')
+        raise _not_an_object()
     return body
+
+
+def _not_an_object() -> ApiError:
+    forms = '{"input": {"action": …}} or the inner object'
+    return invalid_request(f"the body must be a JSON object in UTF-8: {forms}")
 
 
 def _explain(request: type[Request], error: ErrorDetails) -> str:

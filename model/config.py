@@ -31,7 +31,8 @@ class ModelConfig:
     """Everything that fixes a network's shape and constants.
 
     `context_length` is the number of positions that training covered; the network has no others, so no
-    reply can ever use a position that was not trained.
+    reply can ever use a position that was not trained. `rotary` turns queries and keys by their position
+    (RoPE) instead of adding a learned vector for each position, as the original did.
     """
 
     vocab_size: int = 8000
@@ -42,6 +43,7 @@ class ModelConfig:
     context_length: int = 256
     dropout: float = 0.1
     num_steps: int = 2
+    rotary: bool = True
     attention_density: float = 0.20
     attention_lambda: float = 0.30
     mlp_density: float = 0.25
@@ -58,6 +60,10 @@ class ModelConfig:
                 raise ValueError(f"{name} must be {'an integer' if whole else 'a number'}, got {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+        if not isinstance(self.rotary, bool):
+            raise ValueError(f"rotary must be true or false, got {self.rotary!r}")
+        if self.rotary and self.embed_dim // self.num_heads % 2:
+            raise ValueError(f"rotary needs an even head size, got {self.embed_dim // self.num_heads}")
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"

@@ -15,6 +15,27 @@ from model.qbnn import QBNN
 _BAND = 0.707
 
 
+class Rotary(nn.Module):
+    """RoPE (Su et al. 2021): turn each pair of a head's values by an angle that grows with the position."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        half = config.head_dim // 2
+        frequencies = 10_000.0 ** (-torch.arange(half) / half)
+        angles = torch.outer(torch.arange(config.context_length), frequencies)  # (context, half)
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x (B, h, T, hd), positions (B, T) -> (B, h, T, hd)."""
+        cosines, sines = self.cosines[positions][:, None], self.sines[positions][:, None]  # (B, 1, T, half)
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cosines - b * sines, a * sines + b * cosines], dim=-1).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Causal self-attention whose queries and keys pass through one shared QBNN layer."""
 
@@ -22,9 +43,9 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.blend = config.attention_blend
-        self.dropout = config.dropout
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.out = nn.Linear(config.embed_dim, config.embed_dim)
+        self.rotary = Rotary(config) if config.rotary else None
         self.qbnn = QBNN(
             config.embed_dim,
             config.num_neurons,
@@ -41,10 +62,11 @@ class Attention(nn.Module):
         q = q + self.blend * self.qbnn(q)
         k = k + self.blend * self.qbnn(k)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, h, T, hd)
+        if self.rotary is not None:
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is not None:
             k, v = cache.update(layer, k, v, positions)  # (B, h, S, hd)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))  # (B, T, d)
         return out
 
@@ -86,7 +108,9 @@ class NeuroQ(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.embed_dim)
-        self.position_embedding = nn.Embedding(config.context_length, config.embed_dim)
+        self.position_embedding = (
+            None if config.rotary else nn.Embedding(config.context_length, config.embed_dim)
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.embed_dim)
@@ -113,7 +137,10 @@ class NeuroQ(nn.Module):
             mask = cache.mask(positions)
         elif mask is None:
             mask = positions[:, None, :, None] >= positions[:, None, None, :]
-        x = self.dropout(self.token_embedding(ids) + self.position_embedding(positions))
+        x = self.token_embedding(ids)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(positions)
+        x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, positions, layer, cache)
         logits: Tensor = self.head(self.norm(x))

@@ -11,6 +11,7 @@ import sentencepiece
 PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<s>", "</s>"
 USER, ASSISTANT, END_OF_TURN = "<USER>", "<ASSISTANT>", "<EOT>"
 MARKERS = (USER, ASSISTANT, END_OF_TURN)
+SPECIALS = (PAD, UNKNOWN, BEGIN, END, *MARKERS)  # in the order of their ids, from 0
 
 # Between the first character of a marker's spelling and the rest: text is encoded in two pieces there,
 # so SentencePiece never sees the whole spelling and cannot turn it into the marker.

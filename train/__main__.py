@@ -22,7 +22,9 @@ from train.state import TrainingState, state_path
 _HELP = {
     "epochs": "Passes over the text.",
     "batch_size": "Windows a step.",
-    "lr": "Highest learning rate.",
+    "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
+    "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
+    "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",
     "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it.",
     "tokenizer_path": "Use this tokenizer instead of training one.",
@@ -31,6 +33,7 @@ _HELP = {
     "precision": "|".join(PRECISIONS) + "; auto takes bf16 where the processor has it.",
     "processes": "Processes of one thread each (CPU).",
     "seed": "The same seed, text and arguments give the same weights.",
+    "token_dropout": "Share of the input tokens that are blanked.",
     "warmup": "Share of the run in which the learning rate rises.",
 }
 

@@ -12,12 +12,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),
     "lr": (1e-8, 10.0),
+    "matrix_lr": (1e-8, 10.0),
+    "join": (0.0, 1.0),
     "seq_length": (8, 65_536),
     "vocab_size": (300, 1_000_000),
     "validation_fraction": (0.0, 0.9),
     "weight_decay": (0.0, 1.0),
     "warmup": (0.0, 1.0),
     "dropout": (0.0, 0.99),
+    "token_dropout": (0.0, 0.99),
     "seed": (0, 2**63 - 1),
     "processes": (1, 1_024),
 }
@@ -41,11 +44,15 @@ class TrainingArguments:
     tokenizer_path: str | None = None
     vocab_size: int = 8000
     validation_fraction: float = 0.05
+    join: float = 0.5
     embed_dim: int = 128
     num_heads: int = 4
     num_layers: int = 3
     num_neurons: int = 100
     dropout: float = 0.1
+    token_dropout: float = 0.0
+    rotary: bool = True
+    matrix_lr: float = 0.02
     weight_decay: float = 0.05
     warmup: float = 0.05
     precision: str = "auto"
@@ -76,10 +83,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "seed": {},
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
-        "epochs": 12,
-        "batch_size": 4,
+        "epochs": 18,
+        "batch_size": 8,
         "seq_length": 256,
         "lr": 0.004,
+        "dropout": 0.0,
+        "token_dropout": 0.1,
         "validation_fraction": 0.02,
     },
 }

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import NeuroQ
+from model.tokenizer import SPECIALS, UNKNOWN
 from train.arguments import TrainingArguments
-from train.batches import IGNORE, Batch, collate, cut, epoch_batches
+from train.batches import IGNORE, Batch, EncodedDocument, Window, blank, collate, plan_epoch
 from train.optimizer import Optimizer
 from train.processes import Group
 
@@ -55,18 +55,23 @@ class Trainer:
     """
 
     def __init__(
-        self, arguments: TrainingArguments, config: ModelConfig, documents: list[np.ndarray]
+        self, arguments: TrainingArguments, config: ModelConfig, documents: list[EncodedDocument]
     ) -> None:
         self.arguments = arguments
         torch.manual_seed(arguments.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = NeuroQ(config).to(self.device)
         self.optimizer = Optimizer(
-            self.model, lr=arguments.lr, weight_decay=arguments.weight_decay, warmup=arguments.warmup
+            self.model,
+            lr=arguments.lr,
+            matrix_lr=arguments.matrix_lr,
+            weight_decay=arguments.weight_decay,
+            warmup=arguments.warmup,
         )
         self.position = Position()
         self.precision = resolve_precision(arguments.precision, self.device)
-        self._pieces = cut(documents, arguments.seq_length)
+        self._documents = documents
+        self._blank_id, self._specials = SPECIALS.index(UNKNOWN), torch.arange(len(SPECIALS))
 
     @property
     def is_finished(self) -> bool:
@@ -90,11 +95,12 @@ class Trainer:
                 if self.position.batch == 0:
                     break
 
-    def _plan(self, epoch: int) -> list[list[list[np.ndarray]]]:
-        return epoch_batches(
-            self._pieces,
+    def _plan(self, epoch: int) -> list[list[Window]]:
+        return plan_epoch(
+            self._documents,
             length=self.arguments.seq_length,
             batch_size=self.arguments.batch_size,
+            join=self.arguments.join,
             rng=random.Random(f"{self.arguments.seed}/{epoch}"),
         )
 
@@ -103,9 +109,7 @@ class Trainer:
         at_end = here.batch + 1 == num_batches
         self.position = Position(here.epoch + 1) if at_end else Position(here.epoch, here.batch + 1)
 
-    def _step(
-        self, windows: list[list[np.ndarray]], num_batches: int, group: Group, stop: bool
-    ) -> StepReport:
+    def _step(self, windows: list[Window], num_batches: int, group: Group, stop: bool) -> StepReport:
         started = time.perf_counter()
         place = self.position
         torch.manual_seed(_seed(self.arguments.seed, place.epoch, place.batch, group.rank))
@@ -120,18 +124,19 @@ class Trainer:
         self.optimizer.step((place.epoch + place.batch / num_batches) / self.arguments.epochs)
         return StepReport(place, num_batches, nats, num_tokens, time.perf_counter() - started, stopped)
 
-    def _backward(self, windows: list[list[np.ndarray]], num_tokens: int) -> float:
+    def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""
         if not windows:
             return 0.0
-        batch = collate(windows, length=self.arguments.seq_length).to(self.device)
+        batch = collate(windows, length=self.arguments.seq_length)
+        batch = blank(batch, self.arguments.token_dropout, self._blank_id, self._specials).to(self.device)
         loss = self._loss(batch)
         (loss / num_tokens).backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(batch.inputs, mask=batch.mask)  # (B, T, V)
+            logits = self.model(batch.inputs, batch.positions, mask=batch.mask)  # (B, T, V)
         return F.cross_entropy(
             logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
         )

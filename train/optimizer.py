@@ -8,42 +8,61 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.network import NeuroQ
+
 _FLOOR = 0.02  # share of the learning rate that is left at the end
 
 
 class Optimizer:
-    """AdamW with warm-up and cosine decay; weight decay on matrices only, gradients clipped at norm 1."""
+    """Muon for the projections inside the blocks, AdamW for everything else.
 
-    def __init__(self, model: nn.Module, *, lr: float, weight_decay: float, warmup: float) -> None:
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in self._parameters if p.ndim >= 2]
-        others = [p for p in self._parameters if p.ndim < 2]
-        self._lr, self._warmup = lr, warmup
-        self._adamw = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
+    The masked W and J of the QBNN layers are AdamW's: an orthogonalised step would be spent on the entries
+    that the mask hides.
+
+    Both follow one schedule: linear warm-up, then cosine decay. Gradients are clipped at norm 1; weight
+    decay falls on matrices only. Muon orthogonalises the momentum of a matrix before the step
+    (Jordan et al. 2024).
+    """
+
+    def __init__(
+        self, model: NeuroQ, *, lr: float, matrix_lr: float, weight_decay: float, warmup: float
+    ) -> None:
+        self._warmup = warmup
+        self._parameters = list(model.parameters())
+        inner = {id(m.weight) for m in model.blocks.modules() if isinstance(m, nn.Linear)}
+        matrices = [p for p in self._parameters if id(p) in inner]
+        tables = [p for p in self._parameters if p.ndim == 2 and id(p) not in inner]
+        vectors = [p for p in self._parameters if p.ndim < 2]
+        adamw = torch.optim.AdamW(
+            [{"params": tables, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=lr,
             betas=(0.9, 0.95),
             fused=True,
         )
+        muon = torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=weight_decay, momentum=0.95)
+        self._optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = ((adamw, lr), (muon, matrix_lr))
 
     def step(self, done: float) -> None:
         """Update the weights; `done` is the share of the run that lies behind, in [0, 1]."""
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for group in self._adamw.param_groups:
-            group["lr"] = self._lr * schedule(done, self._warmup)
-        self._adamw.step()
+        for optimizer, lr in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * schedule(done, self._warmup)
+            optimizer.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self._adamw.zero_grad()
+        for optimizer, _ in self._optimizers:
+            optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
-        return self._adamw.state_dict()
+        return {type(optimizer).__name__: optimizer.state_dict() for optimizer, _ in self._optimizers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of an interrupted run."""
-        self._adamw.load_state_dict(state)
+        for optimizer, _ in self._optimizers:
+            optimizer.load_state_dict(state[type(optimizer).__name__])
 
 
 def schedule(done: float, warmup: float) -> float:

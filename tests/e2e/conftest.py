@@ -1,0 +1,156 @@
+"""Real TorchServe processes, started by the front door on free loopback ports and stopped by process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.tokenizer import Tokenizer
+from tests.conftest import ROOT, write_checkpoint
+
+PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
+PROFILES = ("continuous", "workers")
+
+
+class Server:
+    """One instance of ./neuroq serve, and ways to talk to it."""
+
+    def __init__(self, folder: Path, profile: str) -> None:
+        self.folder, self.profile = folder, profile
+        self.environment = {
+            **os.environ,
+            "NEUROQ_RUN_DIR": str(folder / "run"),
+            "NEUROQ_MODEL_STORE": str(folder / "model_store"),
+            "NEUROQ_CHECKPOINT_PATH": str(folder / "neuroq_checkpoint.pt"),
+            "NEUROQ_PROFILE": profile,
+        }
+        self.environment |= dict(zip((f"NEUROQ_{p}" for p in PORTS), map(str, free_ports(5)), strict=True))
+        self.environment.pop("NEUROQ_SESSIONS_PATH", None)
+        self.status: dict[str, Any] = {}
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start(self) -> None:
+        self.command("client", "serve")
+        self.status = json.loads(self.command("client", "status", "--json").stdout)
+        assert self.status["ready"], self.status
+
+    def stop(self) -> None:
+        self.command("client", "stop")
+
+    def package(self, version: str, seed: int, tokenizer: Tokenizer) -> str:
+        """Put another random model into the model store; return the archive's name."""
+        checkpoint = write_checkpoint(self.folder / version, tokenizer, seed=seed, context_length=128)
+        name = f"neuroq-{version}.mar"
+        output = self.folder / "model_store" / name
+        places = ["--checkpoint_path", str(checkpoint), "--output", str(output)]
+        self.command("train.package", *places, "--version", version, "--profile", self.profile)
+        return name
+
+    @property
+    def url(self) -> str:
+        return f"{self.status['addresses']['inference']}/predictions/neuroq"
+
+    @property
+    def management_url(self) -> str:
+        return f"{self.status['addresses']['management']}/models"
+
+    def client(self) -> httpx.Client:
+        """A client with the inference token; for the management API pass `self.management` as headers."""
+        limits = httpx.Limits(max_connections=100)
+        return httpx.Client(headers=bearer(self.status["token"]), timeout=120, limits=limits, trust_env=False)
+
+    @property
+    def management(self) -> dict[str, str]:
+        return bearer(self.status["management_token"])
+
+    def post(self, body: Any, version: str = "") -> httpx.Response:
+        """Send a decoded body as JSON, or bytes as they are."""
+        url = f"{self.url}/{version}" if version else self.url
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with self.client() as client:
+            return client.post(url, content=content, headers={"Content-Type": "application/json"})
+
+    def generate(self, prompt: str, **parameters: Any) -> dict[str, Any]:
+        reply = self.post({"prompt": prompt, **parameters})
+        assert reply.status_code == 200, reply.text
+        body: dict[str, Any] = reply.json()
+        return body
+
+    def describe(self, version: str = "") -> dict[str, Any]:
+        """The management API's description of a version, the default one without a name."""
+        url = f"{self.management_url}/neuroq" + (f"/{version}" if version else "")
+        reply = httpx.get(url, headers=self.management, timeout=60, trust_env=False)
+        assert reply.status_code == 200, reply.text
+        description: dict[str, Any] = reply.json()[0]
+        return description
+
+    def ready_workers(self, version: str = "") -> list[int]:
+        """Process ids of the READY workers."""
+        return [w["pid"] for w in self.describe(version)["workers"] if w["status"] == "READY"]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def serve(folder: Path, profile: str, tokenizer: Tokenizer) -> Iterator[Server]:
+    write_checkpoint(folder, tokenizer, context_length=128)
+    server = Server(folder, profile)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def continuous(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Iterator[Server]:
+    yield from serve(tmp_path_factory.mktemp("continuous"), "continuous", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Iterator[Server]:
+    yield from serve(tmp_path_factory.mktemp("workers"), "workers", tokenizer)
+
+
+@pytest.fixture(params=PROFILES)
+def server(request: pytest.FixtureRequest) -> Server:
+    """A running server of each profile, shared by the tests."""
+    running: Server = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[Server]:
+    """A server that a test may break."""
+    yield from serve(tmp_path, "continuous", tokenizer)

@@ -1,0 +1,179 @@
+"""The front door on a machine with git and Python alone, and what its model has learned.
+
+One real run of ./neuroq serve in a clean clone: its own environment, an empty home, no Java on the PATH,
+training on the built-in corpus. The tests after it use that server and its archive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.replies import ask_all, table
+from client.api import NeuroQClient
+from tests.conftest import ROOT
+from tests.e2e.conftest import PORTS, free_ports
+from train.corpus import BUILT_IN, read_documents
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+_TRAINING_SECONDS = 300  # the promise of the README: at most five minutes on two cores
+_EXCHANGE = re.compile(r"あなた> (?P<prompt>.+)\n\s*NeuroQ> (?P<reply>.+)\n")
+
+
+class Clone:
+    """A copy of the project on a machine with nothing but git and Python."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "neuroq"
+        programs = folder / "bin"
+        programs.mkdir(parents=True)
+        (folder / "home").mkdir()
+        for name in ("git", "bash", "sh", "env"):
+            found = shutil.which(name)
+            if found:
+                (programs / name).symlink_to(found)
+        (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+        kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        self.environment = {
+            **kept,
+            "PATH": str(programs),
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            **dict(zip((f"NEUROQ_{p}" for p in PORTS), map(str, free_ports(5)), strict=True)),
+        }
+
+    def clone(self) -> None:
+        if (ROOT / ".git").exists():
+            subprocess.run(["git", "clone", "-q", str(ROOT), str(self.root)], check=True)
+        else:
+            left_out = shutil.ignore_patterns(".venv*", "run", "checkpoints", "*.mar", "__pycache__")
+            shutil.copytree(ROOT, self.root, ignore=left_out)
+
+    def neuroq(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(self.root / "neuroq"), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def status(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.neuroq("status", "--json").stdout)
+        return found
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, str]]:
+    """A clone whose ./neuroq serve has run, and what it printed."""
+    place = Clone(tmp_path_factory.mktemp("quickstart"))
+    place.clone()
+    try:
+        done = place.neuroq("serve")
+        yield place, done.stdout + done.stderr
+    finally:
+        place.neuroq("stop")
+
+
+@pytest.fixture
+def client(clone: tuple[Clone, str]) -> Iterator[NeuroQClient]:
+    status = clone[0].status()
+    addresses, token = status["addresses"], status["token"]
+    assert isinstance(addresses, dict)
+    with NeuroQClient(addresses["inference"], str(token)) as connected:
+        yield connected
+
+
+def test_it_ends_with_a_japanese_exchange_and_the_next_command(clone: tuple[Clone, str]) -> None:
+    printed = clone[1]
+    exchange = _EXCHANGE.search(printed)
+    assert exchange, printed
+    assert re.search(r"[\u3040-\u30ff]", exchange["reply"]), printed
+    assert "curl" in printed
+    assert str(clone[0].status()["token"]) in printed
+
+
+def test_training_kept_its_time(clone: tuple[Clone, str]) -> None:
+    trained = re.search(r"trained in (\d+) s", clone[1])
+    assert trained, clone[1]
+    assert int(trained[1]) <= _TRAINING_SECONDS
+
+
+def test_the_printed_curl_line_works(clone: tuple[Clone, str]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    line = next(line for line in clone[1].splitlines() if line.startswith("curl"))
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["status"] == "success"
+
+
+def test_a_second_serve_starts_without_training(clone: tuple[Clone, str]) -> None:
+    clone[0].neuroq("stop")
+    again = clone[0].neuroq("serve")
+    assert "trained in" not in again.stdout + again.stderr
+    assert clone[0].status()["ready"] is True
+
+
+def test_questions_of_the_corpus_and_paraphrases_get_fitting_replies(client: NeuroQClient) -> None:
+    rows = ask_all(client)
+    print("\n" + table(rows))
+    asked = {turn.text for document in read_documents([str(BUILT_IN)]) for turn in document.turns}
+    taken, paraphrased = (
+        [row for row in rows if row.group == group] for group in dict.fromkeys(r.group for r in rows)
+    )
+    assert all(row.question in asked for row in taken)
+    assert not any(row.question in asked for row in paraphrased)
+    assert (len(taken), len(paraphrased)) == (10, 10)
+    assert all(row.fits for row in taken), table(rows)
+    assert sum(row.fits for row in paraphrased) >= 6, table(rows)
+
+
+def test_the_command_line_talks(clone: tuple[Clone, str]) -> None:
+    place = clone[0]
+    assert place.neuroq("generate", "こんにちは", "--seed", "1").stdout.strip()
+    twice = [place.neuroq("generate", "こんにちは", "--seed", "1", "--json").stdout for _ in range(2)]
+    texts = [json.loads(text)["generated"] for text in twice]
+    assert texts[0] == texts[1]
+    evaluated = json.loads(place.neuroq("evaluate", "corpus/greetings.jsonl").stdout)
+    assert 0 < evaluated["bits_per_char"] < 5
+
+
+def test_serving_needs_nothing_of_training(clone: tuple[Clone, str], tmp_path: Path) -> None:
+    """train/ and corpus/ deleted, an environment without training's packages: the archive is served."""
+    place = Clone(tmp_path)
+    place.clone()
+    shutil.rmtree(place.root / "train")
+    shutil.rmtree(place.root / "corpus")
+    shutil.copy(clone[0].root / "model_store" / "neuroq.mar", place.root / "model_store")
+    try:
+        place.neuroq("serve")
+        python = place.root / ".venv" / "bin" / "python"
+        missing = subprocess.run([str(python), "-c", "import rich"], check=False, capture_output=True)
+        assert missing.returncode == 1  # training's progress bar
+        status = place.status()
+        assert status["ready"] is True
+        addresses = status["addresses"]
+        assert isinstance(addresses, dict)
+        with NeuroQClient(addresses["inference"], str(status["token"])) as connected:
+            assert connected.health()["status"] == "healthy"
+            assert connected.status()["initialized"] is True
+            first = connected.generate("こんにちは", session_id="a", seed=1)
+            second = connected.generate("元気？", session_id="a", seed=1)
+            assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
+            connected.clear_session("a")
+            assert connected.generate("こんにちは", session_id="a", seed=1) == first
+        refused = place.neuroq("train", check=False)
+        assert refused.returncode == 1
+        assert "no folder train/" in refused.stderr
+    finally:
+        place.neuroq("stop")

@@ -1,0 +1,200 @@
+"""The offline command as a user runs it: real processes, real signals, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import Checkpoint, tokenizer_path
+from model.tokenizer import Tokenizer
+from tests.conftest import ROOT
+from train.corpus import Document
+from train.state import state_path
+
+pytestmark = pytest.mark.integration
+_SMALL = ["--embed_dim=32", "--num_neurons=16", "--num_layers=2", "--epochs=3", "--vocab_size=700"]
+
+
+def command(*arguments: str, module: str = "train") -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def train(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return Checkpoint.load(path).weights
+
+
+def same(one: Path, two: Path) -> bool:
+    a, b = weights(one), weights(two)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> str:
+    path = tmp_path_factory.mktemp("corpus") / "dialogues.jsonl"
+    dialogues = [d for d in documents if d.turns][:120]
+    records = [{"turns": [{"role": t.role, "text": t.text} for t in d.turns]} for d in dialogues]
+    path.write_text("\n".join(json.dumps(record, ensure_ascii=False) for record in records))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: str) -> tuple[Path, str]:
+    """The checkpoint of an uninterrupted run, and what the run printed."""
+    path = tmp_path_factory.mktemp("finished") / "neuroq_checkpoint.pt"
+    done = train(corpus, "--checkpoint_path", str(path), *_SMALL)
+    assert done.returncode == 0, done.stderr
+    return path, done.stderr
+
+
+def test_it_reports_both_scores_and_the_vocabulary(finished: tuple[Path, str]) -> None:
+    path, printed = finished
+    assert re.search(r"epoch 3/3: bits per character: .*validation \d+\.\d+", printed), printed
+    assert re.search(r"trained in \d+ s: bits per character: train \d+\.\d+, validation", printed), printed
+    assert re.search(r"the text carries \d+ symbols, not 700", printed), printed
+    lineage = Checkpoint.load(path).lineage
+    assert lineage["style"] == "dialogue"
+    assert lineage["arguments"]["epochs"] == 3
+    assert lineage["metrics"]["validation_bits_per_char"] < 12
+    assert len(lineage["data"]["fingerprint"]) == 64
+    assert not state_path(path).exists()
+
+
+def test_a_seed_gives_the_same_weights_twice_and_another_seed_others(
+    finished: tuple[Path, str], corpus: str, tmp_path: Path
+) -> None:
+    for name, arguments in (("again", []), ("other", ["--seed", "1"])):
+        path = tmp_path / name / "c.pt"
+        assert train(corpus, "--checkpoint_path", str(path), *_SMALL, *arguments).returncode == 0
+        assert same(path, finished[0]) is (name == "again")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    finished: tuple[Path, str], corpus: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "neuroq_checkpoint.pt"
+    process = subprocess.Popen(
+        command(corpus, "--checkpoint_path", str(path), *_SMALL),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not state_path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal's Ctrl-C reaches every process of the run
+    else:
+        process.kill()
+    _, printed = process.communicate(timeout=60)
+    if number is signal.SIGINT:
+        assert process.returncode == 130, printed
+        assert "interrupted" in printed
+    assert path.exists()  # what was saved can be served
+    Checkpoint.load(path).check_tokenizer(Tokenizer.load(tokenizer_path(path)))
+
+    resumed = train("--resume", "--checkpoint_path", str(path))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming in epoch" in resumed.stderr
+    assert same(path, finished[0])
+
+
+def test_resuming_refuses_other_arguments_and_other_text(corpus: str, tmp_path: Path) -> None:
+    path, text = tmp_path / "c.pt", tmp_path / "text.jsonl"
+    text.write_text(Path(corpus).read_text())
+    process = subprocess.Popen(
+        command(str(text), "--checkpoint_path", str(path), *_SMALL, "--epochs", "50"),
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    while not state_path(path).exists():
+        time.sleep(0.05)
+    busy = train(str(text), "--checkpoint_path", str(path), *_SMALL)
+    assert (busy.returncode, "another run is writing" in busy.stderr) == (1, True)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    other = train("--resume", "--checkpoint_path", str(path), "--lr", "0.1")
+    assert other.returncode == 1
+    assert "the run began with lr 0.002" in other.stderr
+    text.write_text('{"text": "別の文章です。"}')
+    changed = train("--resume", "--checkpoint_path", str(path))
+    assert changed.returncode == 1
+    assert "the text has changed" in changed.stderr
+
+
+def test_text_from_standard_input_makes_a_model_that_goes_on_with_text(tmp_path: Path) -> None:
+    text = (
+        "吾輩はここで猫の話をする。\n猫は日なたで眠る。\n夜になると外へ出る。\n朝には帰ってくる。\n" * 3
+        + "犬は庭で待つ。\n"
+    )
+    path = tmp_path / "c.pt"
+    done = train("-", "--checkpoint_path", str(path), *_SMALL, stdin=text)
+    assert done.returncode == 0, done.stderr
+    assert Checkpoint.load(path).lineage["style"] == "text"
+
+
+def test_a_given_tokenizer_is_used(finished: tuple[Path, str], corpus: str, tmp_path: Path) -> None:
+    given = tokenizer_path(finished[0])
+    path = tmp_path / "c.pt"
+    done = train(
+        corpus, "--checkpoint_path", str(path), "--tokenizer_path", str(given), *_SMALL, "--epochs=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert tokenizer_path(path).read_bytes() == given.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.txt"], "none.txt cannot be read"),
+        (["-"], "the corpus holds no text"),
+        (["--epochs", "0"], "epochs must be between 1 and"),
+        (["--lr", "99"], "lr must be between"),
+        (["--resume"], "there is no run to resume"),
+        (["--tokenizer_path", "none.model", "corpus"], "cannot read the tokenizer none.model"),
+        (["--precision", "int3"], "precision must be one of auto, fp32, bf16"),
+    ],
+)
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = train(*arguments, "--checkpoint_path", str(tmp_path / "c.pt"), stdin="")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_seeds_names_and_defaults() -> None:
+    printed = " ".join(train("--help").stdout.split())
+    for option in (
+        "--epochs INTEGER Passes over the text. [default: 25]",
+        "--batch_size, --batch-size INTEGER Windows a step. [default: 16]",
+        "[default: 0.002]",
+        "[default: 48]",
+        "[default: checkpoints/neuroq_checkpoint.pt]",
+        "--texts",
+    ):
+        assert option in printed, printed
+
+
+def test_evaluate_prints_json(finished: tuple[Path, str], corpus: str) -> None:
+    arguments = command(corpus, "--checkpoint_path", str(finished[0]), module="train.evaluate")
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert 0 < result["bits_per_char"] < 12
+    assert result["documents"] == 120

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from train.corpus import BUILT_IN, CorpusError, Document, fingerprint, read_documents, split
+
+pytestmark = pytest.mark.unit
+_PUNCTUATION = re.compile(r"[\s、。！？!?「」]")
+
+
+def bigrams(text: str) -> frozenset[str]:
+    text = _PUNCTUATION.sub("", text)
+    return frozenset(text[i : i + 2] for i in range(max(1, len(text) - 1)))
+
+
+def near_duplicates(texts: list[str], least: float = 0.7) -> list[tuple[str, str]]:
+    """Texts whose character pairs overlap with an earlier text's by at least `least` (Jaccard)."""
+    sets = [bigrams(text) for text in texts]
+    seen: dict[str, list[int]] = defaultdict(list)
+    found = []
+    for number, pairs in enumerate(sets):
+        common = Counter(other for pair in pairs for other in seen[pair])
+        for other, shared in common.items():
+            if shared / (len(pairs) + len(sets[other]) - shared) >= least:
+                found.append((texts[other], texts[number]))
+                break
+        for pair in pairs:
+            seen[pair].append(number)
+    return found
+
+
+def test_the_built_in_corpus_is_large_and_varied(documents: list[Document]) -> None:
+    turns = [turn.text for document in documents for turn in document.turns]
+    sentences = [s for d in documents for s in re.findall(r"[^。！？]+[。！？]+", d.text)]
+    dialogues = [document for document in documents if document.turns]
+    assert len(turns) >= 2500
+    assert len(sentences) >= 1500
+    assert sum(len(document.turns) > 2 for document in dialogues) > 0.3 * len(dialogues)
+    for texts in (turns, sentences):
+        assert len(near_duplicates(texts)) < 0.02 * len(texts), near_duplicates(texts)
+    assert all([t.role for t in d.turns] == ["user", "assistant"] * (len(d.turns) // 2) for d in dialogues)
+
+
+def test_the_corpus_states_its_licence() -> None:
+    assert "CC0 1.0" in (BUILT_IN / "LICENSE").read_text()
+
+
+def test_near_duplicates_are_found() -> None:
+    assert near_duplicates(["今日は雨が降りますか", "今日は雨が降りますかね", "猫が好きです"]) == [
+        ("今日は雨が降りますか", "今日は雨が降りますかね")
+    ]
+
+
+def write(folder: Path, name: str, content: str | bytes) -> str:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def test_blank_lines_part_the_documents_of_a_text(tmp_path: Path) -> None:
+    parted = read_documents([write(tmp_path, "a.txt", "一\n二\n\n三\n")])
+    assert [document.text for document in parted] == ["一\n二", "三"]
+    lines = read_documents([write(tmp_path, "b.txt", "\ufeff一\r\n二\r\n")])
+    assert [document.text for document in lines] == ["一", "二"]
+
+
+def test_dialogues_and_texts_of_json_lines(tmp_path: Path) -> None:
+    records = [
+        {"id": "x", "turns": [{"role": "user", "text": "はい"}, {"role": "assistant", "text": "どうぞ"}]},
+        {"messages": [{"role": "user", "content": "はい"}, {"role": "assistant", "content": "どうぞ"}]},
+        {"text": "文です。"},
+    ]
+    source = write(tmp_path, "a.jsonl", "\n".join(json.dumps(record) for record in records) + "\n")
+    first, second, third = read_documents([source])
+    assert first == second
+    assert third.text == "文です。"
+    assert first.num_characters == len("はい") + 1 + len("どうぞ") + 1
+    assert third.num_characters == len("文です。") + 1
+
+
+@pytest.mark.parametrize("content", ["一行目\n二行目\n", '{"text": "一行目"}\n{"text": "二行目"}\n'])
+def test_standard_input(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    assert [document.text for document in read_documents(["-"])] == ["一行目", "二行目"]
+
+
+def test_a_folder_is_all_its_files(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", "一")
+    write(tmp_path, "b.jsonl", '{"text": "二"}')
+    write(tmp_path, "c.md", "三")
+    assert [document.text for document in read_documents([str(tmp_path)])] == ["一", "二"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "holds no text"),
+        ("a.txt", " \n \n", "holds no text"),
+        ("a.txt", "一\n".encode() + b"\xff\xfe", "line 2: not UTF-8"),
+        ("a.jsonl", '{"text": "一"}\n{"text": }', "line 2: expected"),
+        ("a.jsonl", '{"turns": [{"role": "robot", "text": "x"}]}', "role must be user or assistant"),
+        ("a.jsonl", '{"text": 3}', "line 1: expected"),
+        ("a.jsonl", "[1]", "line 1: expected"),
+        ("a.pdf", "x", "a corpus is a .txt or .jsonl file"),
+    ],
+)
+def test_a_bad_corpus_is_told_by_file_and_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    with pytest.raises(CorpusError, match=message):
+        read_documents([write(tmp_path, name, content)])
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"none\.txt cannot be read"):
+        read_documents([str(tmp_path / "none.txt")])
+
+
+def test_the_split_keeps_documents_whole_and_apart(documents: list[Document]) -> None:
+    train, validation = split(documents, 0.1)
+    assert len(validation) == pytest.approx(0.1 * len(documents), abs=2)
+    assert not {d.digest for d in train} & {d.digest for d in validation}
+    assert len(train) + len(validation) == len(documents)
+    assert split(list(reversed(documents)), 0.1)[1] == list(reversed(validation))  # by content alone
+
+
+def test_the_split_of_few_documents() -> None:
+    one = [Document(text="一")]
+    assert split(one, 0.5) == (one, [])
+    two = [Document(text="一"), Document(text="二")]
+    assert [len(part) for part in split(two, 0.05)] == [1, 1]
+    assert split([Document(text="同")] * 3, 0.5)[1] == []  # the same text is never on both sides
+    assert split(two, 0.0) == (two, [])
+
+
+def test_the_fingerprint_knows_order_and_roles() -> None:
+    one, two = Document(text="一"), Document(text="二")
+    assert fingerprint([one, two]) != fingerprint([two, one])

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.tokenizer import Tokenizer
+from tests.conftest import tiny_model
+from train.corpus import Document
+from train.score import _windows, score
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("length", [4, 5, 8, 64])
+@pytest.mark.parametrize("size", [2, 4, 5, 6, 9, 23])
+def test_each_token_is_scored_once(size: int, length: int) -> None:
+    scored = []
+    for ids, skip in _windows(np.arange(size), length):
+        assert 2 <= len(ids) <= length + 1
+        scored += ids[skip + 1 :].tolist()
+    assert scored == list(range(1, size))
+
+
+def test_a_short_document_is_its_likelihood(tokenizer: Tokenizer) -> None:
+    model, document = tiny_model(tokenizer.vocab_size), Document(text="こんにちは、元気ですか。")
+    ids = torch.tensor([document.encode(tokenizer)])
+    nats = F.cross_entropy(model(ids[:, :-1])[0], ids[0, 1:], reduction="sum").item()
+    result = score(model, tokenizer, [document])
+    assert result.bits == pytest.approx(nats / math.log(2), rel=1e-4)
+    assert result.bits_per_char == pytest.approx(nats / math.log(2) / (len(document.text) + 1), rel=1e-4)
+
+
+def test_the_company_changes_nothing(tokenizer: Tokenizer, documents: list[Document]) -> None:
+    model, few = tiny_model(tokenizer.vocab_size), documents[:7]
+    together = score(model, tokenizer, few)
+    alone = sum(score(model, tokenizer, [document]).bits for document in few)
+    assert together.bits == pytest.approx(alone, rel=1e-4)

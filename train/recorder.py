@@ -1,0 +1,141 @@
+"""What a run leaves behind: scores, and checkpoint, tokenizer and state on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from model import __version__
+from model.checkpoint import Checkpoint, file_sha256, tokenizer_path, weights_sha256
+from model.tokenizer import Tokenizer
+from train.arguments import TrainingArguments
+from train.corpus import Document
+from train.loop import StepReport, Trainer
+from train.progress import ProgressBar
+from train.score import score
+from train.state import TrainingState, state_path
+
+_SAVE_EVERY_SECONDS = 60.0
+_TRAIN_SCORE_DOCUMENTS = 100
+
+
+@dataclass(frozen=True)
+class Data:
+    """The documents of a run, parted, with the tokenizer that reads them."""
+
+    train: list[Document]
+    validation: list[Document]
+    fingerprint: str
+    tokenizer: Tokenizer
+
+    @property
+    def style(self) -> str:
+        """How the model will be asked: as a dialogue when it saw any, else as text to go on with."""
+        return "dialogue" if any(document.turns for document in self.train) else "text"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    finished: bool
+    checkpoint_path: Path
+    metrics: dict[str, Any]
+    weights_sha256: str
+
+
+class Recorder:
+    """Evaluates after each epoch and keeps checkpoint, tokenizer and state on disk."""
+
+    def __init__(self, arguments: TrainingArguments, data: Data, trainer: Trainer, seconds: float) -> None:
+        self._arguments, self._data, self._trainer = arguments, data, trainer
+        self._path = Path(arguments.checkpoint_path)
+        self._parent = file_sha256(self._path) if self._path.exists() and seconds else None
+        self._started = time.monotonic() - seconds
+        self._saved = time.monotonic()
+        self._metrics: dict[str, Any] = {}
+
+    def after(self, report: StepReport, progress: ProgressBar) -> None:
+        """Evaluate and save when an epoch has ended, the run was stopped, or a minute has passed."""
+        epoch_ended = self._trainer.position.batch == 0
+        if epoch_ended:
+            self._metrics = self._evaluate(validation=self._data.validation)
+            self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
+            progress.say(f"epoch {report.position.epoch + 1}/{self._arguments.epochs}: {self._summary()}")
+        if epoch_ended or report.stopped or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
+            self.save()
+
+    def finish(self, say: Callable[[str], None]) -> Outcome:
+        """Save what there is and tell where it lies; a finished run leaves no state to resume."""
+        sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
+        self._metrics |= self._evaluate(train=sample, validation=self._data.validation)
+        self.save()
+        if self._trainer.is_finished:
+            state_path(self._path).unlink(missing_ok=True)
+        digest = weights_sha256(self._trainer.model.state_dict())
+        done = "trained" if self._trainer.is_finished else "interrupted (go on with --resume)"
+        say(f"{done} in {time.monotonic() - self._started:.0f} s: {self._summary()}")
+        say(f"checkpoint {self._path}, weights {digest[:12]}…")
+        return Outcome(self._trainer.is_finished, self._path, self._metrics, digest)
+
+    def save(self) -> None:
+        """Write state, tokenizer and checkpoint, each atomically."""
+        self._saved = time.monotonic()
+        weights = self._trainer.model.state_dict()
+        self._state(weights).save(state_path(self._path))
+        tokenizer = tokenizer_path(self._path)
+        tokenizer.with_suffix(".tmp").write_bytes(self._data.tokenizer.model_bytes)
+        tokenizer.with_suffix(".tmp").replace(tokenizer)
+        config = self._trainer.model.config
+        Checkpoint(config, weights, self._data.tokenizer.sha256, self._lineage()).save(self._path)
+
+    def _evaluate(self, **parts: list[Document]) -> dict[str, Any]:
+        """Return NAME_bits_per_char of each part, None for a part without documents."""
+        model, tokenizer = self._trainer.model, self._data.tokenizer
+        return {
+            f"{name}_bits_per_char": round(score(model, tokenizer, part).bits_per_char, 4) if part else None
+            for name, part in parts.items()
+        }
+
+    def _summary(self) -> str:
+        scores = {name: self._metrics.get(f"{name}_bits_per_char") for name in ("train", "validation")}
+        known = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
+        return f"bits per character: {', '.join(known) or 'no text is held out'}"
+
+    def _state(self, weights: dict[str, Tensor]) -> TrainingState:
+        position = self._trainer.position
+        return TrainingState(
+            arguments=self._arguments,
+            data_fingerprint=self._data.fingerprint,
+            tokenizer_model=self._data.tokenizer.model_bytes,
+            epoch=position.epoch,
+            batch=position.batch,
+            weights=weights,
+            optimizer=self._trainer.optimizer.state_dict(),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _lineage(self) -> dict[str, Any]:
+        documents = self._data.train + self._data.validation
+        return {
+            "code_version": __version__,
+            "trained_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "style": self._data.style,
+            "data": {
+                "sources": list(self._arguments.texts) or ["built-in corpus"],
+                "fingerprint": self._data.fingerprint,
+                "documents": len(documents),
+                "characters": sum(document.num_characters for document in documents),
+            },
+            "arguments": self._arguments.to_dict(),
+            "precision": self._trainer.precision,
+            "epochs_done": self._trainer.position.epoch,
+            "metrics": self._metrics,
+            "parent": self._parent,
+        }
