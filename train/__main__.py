@@ -33,7 +33,7 @@ _HELP = {
     "precision": "|".join(PRECISIONS) + "; auto takes bf16 where the processor has it.",
     "processes": "Processes of one thread each (CPU).",
     "seed": "The same seed, text and arguments give the same weights.",
-    "token_dropout": "Share of the input tokens that are blanked.",
+    "word_dropout": "Share of the words in users' turns that are blanked.",
     "warmup": "Share of the run in which the learning rate rises.",
 }
 

@@ -20,7 +20,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0.0, 1.0),
     "warmup": (0.0, 1.0),
     "dropout": (0.0, 0.99),
-    "token_dropout": (0.0, 0.99),
+    "word_dropout": (0.0, 0.99),
     "seed": (0, 2**63 - 1),
     "processes": (1, 1_024),
 }
@@ -50,7 +50,7 @@ class TrainingArguments:
     num_layers: int = 3
     num_neurons: int = 100
     dropout: float = 0.1
-    token_dropout: float = 0.0
+    word_dropout: float = 0.0
     rotary: bool = True
     matrix_lr: float = 0.02
     weight_decay: float = 0.05
@@ -83,12 +83,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "seed": {},
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
-        "epochs": 18,
+        "epochs": 16,
         "batch_size": 8,
         "seq_length": 256,
-        "lr": 0.004,
+        "lr": 0.006,
         "dropout": 0.0,
-        "token_dropout": 0.1,
+        "word_dropout": 0.15,
+        "matrix_lr": 0.03,
         "validation_fraction": 0.02,
     },
 }

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.tokenizer import ASSISTANT, SPECIALS, UNKNOWN, USER
+
 IGNORE = -100  # targets that the loss leaves out
 _OPEN_WINDOWS = 32
 
@@ -108,16 +110,22 @@ def collate(windows: list[Window], *, length: int) -> Batch:
     return Batch(inputs, targets, positions, (same & causal)[:, None])
 
 
-def blank(batch: Batch, share: float, blank_id: int, kept_ids: Tensor) -> Batch:
-    """Replace a share of the input tokens, but none of `kept_ids`, by the unknown symbol.
+def blank_user_words(batch: Batch, share: float) -> Batch:
+    """Replace a share of the input tokens in users' turns by the unknown symbol.
 
-    The targets stay: the model learns to do without any single word, so that a question in other words
-    still finds its reply.
+    The targets stay: the model learns to find a reply without any single word of the question, so that the
+    same question in other words still finds it.
     """
     if share == 0:
         return batch
-    chosen = (torch.rand(batch.inputs.shape) < share) & ~torch.isin(batch.inputs, kept_ids)
-    return replace(batch, inputs=batch.inputs.masked_fill(chosen, blank_id))
+    place = torch.arange(batch.inputs.shape[1]).expand_as(batch.inputs)
+    last_user, last_assistant = (
+        torch.where(batch.inputs == SPECIALS.index(marker), place, -1).cummax(dim=1).values
+        for marker in (USER, ASSISTANT)
+    )
+    is_user_word = (last_user > last_assistant) & (batch.inputs >= len(SPECIALS))
+    chosen = is_user_word & (torch.rand(batch.inputs.shape) < share)
+    return replace(batch, inputs=batch.inputs.masked_fill(chosen, SPECIALS.index(UNKNOWN)))
 
 
 def _pack(pieces: list[np.ndarray], length: int) -> Iterator[Window]:

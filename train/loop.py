@@ -15,9 +15,8 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import NeuroQ
-from model.tokenizer import SPECIALS, UNKNOWN
 from train.arguments import TrainingArguments
-from train.batches import IGNORE, Batch, EncodedDocument, Window, blank, collate, plan_epoch
+from train.batches import IGNORE, Batch, EncodedDocument, Window, blank_user_words, collate, plan_epoch
 from train.optimizer import Optimizer
 from train.processes import Group
 
@@ -71,7 +70,6 @@ class Trainer:
         self.position = Position()
         self.precision = resolve_precision(arguments.precision, self.device)
         self._documents = documents
-        self._blank_id, self._specials = SPECIALS.index(UNKNOWN), torch.arange(len(SPECIALS))
 
     @property
     def is_finished(self) -> bool:
@@ -129,8 +127,7 @@ class Trainer:
         if not windows:
             return 0.0
         batch = collate(windows, length=self.arguments.seq_length)
-        batch = blank(batch, self.arguments.token_dropout, self._blank_id, self._specials).to(self.device)
-        loss = self._loss(batch)
+        loss = self._loss(blank_user_words(batch, self.arguments.word_dropout).to(self.device))
         (loss / num_tokens).backward()  # type: ignore[no-untyped-call]
         return loss.item()
 

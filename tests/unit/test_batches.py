@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.batches import IGNORE, EncodedDocument, blank, collate, cut, join_dialogues, plan_epoch
+from train.batches import IGNORE, EncodedDocument, blank_user_words, collate, cut, join_dialogues, plan_epoch
 from train.optimizer import schedule
 
 pytestmark = pytest.mark.unit
@@ -70,14 +70,21 @@ def test_plain_texts_are_never_joined() -> None:
     assert len(list(join_dialogues(documents, 1.0, 99, random.Random(0)))) == 5
 
 
-def test_blanking_spares_special_symbols_and_targets() -> None:
+def test_blanking_touches_users_words_only() -> None:
     torch.manual_seed(0)
-    batch = collate([[np.concatenate([[2], np.arange(10, 110), [3]])]], length=101)
-    blanked = blank(batch, 0.5, 1, torch.arange(7))
+    user, assistant, end_of_turn = 4, 5, 6
+    words = np.arange(100, 200)
+    dialogue = np.concatenate([[BEGIN, user], words, [end_of_turn, assistant], words, [end_of_turn, END]])
+    text = np.concatenate([[BEGIN], words, [END]])
+    batch = collate([[dialogue, text]], length=310)
+    blanked = blank_user_words(batch, 0.5)
+    changed = (blanked.inputs != batch.inputs)[0].nonzero().flatten()
+    assert 20 < len(changed) < 80
+    assert (changed >= 2).all()
+    assert (changed < 102).all()
+    assert (blanked.inputs[0, changed] == 1).all()
     assert torch.equal(blanked.targets, batch.targets)
-    assert blanked.inputs[0, 0] == 2
-    assert 20 < (blanked.inputs == 1).sum() < 80
-    assert blank(batch, 0.0, 1, torch.arange(7)) is batch
+    assert blank_user_words(batch, 0.0) is batch
 
 
 def test_the_schedule_rises_and_falls() -> None:
