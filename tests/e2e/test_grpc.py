@@ -32,6 +32,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
     with zipfile.ZipFile(Path(spec.origin).parent / "frontend" / "model-server.jar") as jar:
         jar.extractall(folder, [name for name in jar.namelist() if name.endswith(".proto")])
     protos = [str(folder / "proto" / f"{name}.proto") for name in ("inference", "management")]
+    protos.append(str(folder / "google" / "rpc" / "status.proto"))
     include = [f"-I{folder / 'proto'}", f"-I{folder}"]
     out = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *include, *out, *protos], check=True)
