@@ -62,12 +62,12 @@ class ModelConfig:
                 raise ValueError(f"{name} must be between {low} and {high}, got {value}")
         if not isinstance(self.rotary, bool):
             raise ValueError(f"rotary must be true or false, got {self.rotary!r}")
-        if self.rotary and self.embed_dim // self.num_heads % 2:
-            raise ValueError(f"rotary needs an even head size, got {self.embed_dim // self.num_heads}")
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"
             )
+        if self.rotary and self.head_dim % 2:
+            raise ValueError(f"rotary needs an even head size, got {self.head_dim}")
 
     @property
     def head_dim(self) -> int:

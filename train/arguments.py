@@ -88,7 +88,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seq_length": 256,
         "lr": 0.006,
         "dropout": 0.0,
-        "word_dropout": 0.15,
+        "word_dropout": 0.1,
         "matrix_lr": 0.03,
         "validation_fraction": 0.02,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -60,9 +61,9 @@ class Optimizer:
         return {type(optimizer).__name__: optimizer.state_dict() for optimizer, _ in self._optimizers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of an interrupted run."""
+        """Take up the state of an interrupted run; its tensors, which processes may share, are copied."""
         for optimizer, _ in self._optimizers:
-            optimizer.load_state_dict(state[type(optimizer).__name__])
+            optimizer.load_state_dict(copy.deepcopy(state[type(optimizer).__name__]))
 
 
 def schedule(done: float, warmup: float) -> float:

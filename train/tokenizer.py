@@ -13,7 +13,7 @@ from model.tokenizer import BEGIN, END, MARKERS, PAD, UNKNOWN, Tokenizer
 from train.corpus import CorpusError, Document
 
 # Below this many characters of text for each symbol, a symbol is seen too rarely to be learned.
-CHARACTERS_PER_SYMBOL = 30
+CHARACTERS_PER_SYMBOL = 75
 _BYTES_AND_SPECIALS = 256 + 7
 _COVERAGE = 0.9995  # of the text by characters that get a symbol of their own; the rest goes by bytes
 
