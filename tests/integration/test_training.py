@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not state_path(path).exists() and time.monotonic() < deadline:
+    while not path.exists() and time.monotonic() < deadline:  # written after the state
         time.sleep(0.02)
     if number is signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal's Ctrl-C reaches every process of the run
