@@ -58,6 +58,16 @@ def plan_epoch(
     return [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
 
 
+def covered_positions(documents: list[EncodedDocument], *, length: int, join: float) -> int:
+    """Return how many positions training covers: `length`, or fewer when no text is that long.
+
+    Joined dialogues may grow together until they fill a window.
+    """
+    longest = max(len(document.ids) - 1 for document in documents)
+    dialogues = sum(len(document.ids) - 2 for document in documents if document.is_dialogue) + 1
+    return min(length, max(longest, dialogues) if join > 0 else longest)
+
+
 def join_dialogues(
     documents: list[EncodedDocument], share: float, length: int, rng: random.Random
 ) -> Iterator[np.ndarray]:

@@ -17,7 +17,7 @@ from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from train import corpus
 from train.arguments import TrainingArguments
-from train.batches import EncodedDocument
+from train.batches import EncodedDocument, covered_positions
 from train.loop import Position, Trainer, TrainingError
 from train.processes import Group, group
 from train.progress import ProgressBar
@@ -60,15 +60,18 @@ def load_data(
     return Data(train, validation, corpus.fingerprint(documents), tokenizer)
 
 
-def model_config(arguments: TrainingArguments, vocab_size: int) -> ModelConfig:
+def model_config(
+    arguments: TrainingArguments, vocab_size: int, documents: list[EncodedDocument]
+) -> ModelConfig:
     """Return the network's configuration: it has the positions that training covers, no more."""
+    covered = covered_positions(documents, length=arguments.seq_length, join=arguments.join)
     return ModelConfig(
         vocab_size=vocab_size,
         embed_dim=arguments.embed_dim,
         num_heads=arguments.num_heads,
         num_layers=arguments.num_layers,
         num_neurons=arguments.num_neurons,
-        context_length=arguments.seq_length,
+        context_length=max(covered, 2),
         dropout=arguments.dropout,
         rotary=arguments.rotary,
     )
@@ -81,7 +84,7 @@ def make_trainer(
     state: TrainingState | None,
 ) -> Trainer:
     """Return a trainer at the beginning, or where `state` left off."""
-    trainer = Trainer(arguments, model_config(arguments, vocab_size), documents)
+    trainer = Trainer(arguments, model_config(arguments, vocab_size, documents), documents)
     if state:
         trainer.model.load_state_dict(state.weights)
         trainer.optimizer.load_state_dict(state.optimizer)
@@ -111,6 +114,7 @@ def _run(
     say(
         f"{trainer.model.num_parameters:,} parameters, "
         f"{sum(len(document.ids) - 1 for document in encoded):,} tokens an epoch, "
+        f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
     recorder = Recorder(arguments, data, trainer, state.seconds if state else 0.0)

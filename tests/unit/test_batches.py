@@ -9,7 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.batches import IGNORE, EncodedDocument, blank_user_words, collate, cut, join_dialogues, plan_epoch
+from train.batches import (
+    IGNORE,
+    EncodedDocument,
+    blank_user_words,
+    collate,
+    covered_positions,
+    cut,
+    join_dialogues,
+    plan_epoch,
+)
 from train.optimizer import schedule
 
 pytestmark = pytest.mark.unit
@@ -63,6 +72,17 @@ def test_joined_dialogues_have_one_begin_and_one_end_and_fit() -> None:
         assert (ids[0], ids[-1]) == (BEGIN, END)
         assert (ids[1:-1] >= 100).all()
     assert sum(len(ids) - 2 for ids in joined) == sum(len(d.ids) - 2 for d in documents)
+
+
+@given(_DOCUMENTS, st.integers(8, 40), st.integers(0, 5), st.sampled_from([0.0, 0.5, 1.0]))
+def test_no_piece_is_longer_than_the_positions_that_count_as_covered(
+    shapes: list[tuple[int, bool]], length: int, seed: int, join: float
+) -> None:
+    documents = [document(i, n, d) for i, (n, d) in enumerate(shapes)]
+    covered = covered_positions(documents, length=length, join=join)
+    plan = plan_epoch(documents, length=length, batch_size=3, join=join, rng=random.Random(seed))
+    longest = max(len(piece) - 1 for windows in plan for window in windows for piece in window)
+    assert longest <= covered <= length
 
 
 def test_plain_texts_are_never_joined() -> None:
