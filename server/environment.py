@@ -6,6 +6,8 @@ from pathlib import Path
 
 from server.settings import Settings
 
+TOOLS = Path(__file__).resolve().with_name("tools")  # stand-ins for programs that a slim machine lacks
+
 
 def server_environment(
     environment: Mapping[str, str], settings: Settings, java_home: Path, temp_dir: Path
@@ -21,7 +23,7 @@ def server_environment(
         **temporary,
         **_utf8_locale(environment),
         "JAVA_HOME": str(java_home),
-        "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}",
+        "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}:{TOOLS}",
         "LOG_LOCATION": str(settings.log_dir),
         "METRICS_LOCATION": str(settings.log_dir),
         "PYTHONUNBUFFERED": "1",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -14,7 +16,7 @@ import psutil
 import pytest
 
 from server.archive import archive_profile, require_archive
-from server.environment import server_environment
+from server.environment import TOOLS, server_environment
 from server.errors import NotRunningError, ServerError
 from server.java import find_system_java, java_version
 from server.keys import parse_instant, parse_keys
@@ -147,7 +149,13 @@ def test_the_environment_cannot_change_the_configuration(settings: Settings) -> 
     assert environment["NEUROQ_X"] == "y"
     assert environment["LC_ALL"] == "C.UTF-8"
     assert environment["NEUROQ_SESSIONS_PATH"] == str(settings.run_dir / "sessions.db")
-    assert environment["PATH"].endswith(":/java/bin:/bin")
+    assert environment["PATH"].endswith(f":/java/bin:/bin:{TOOLS}")  # the machine's own programs come first
+
+
+def test_torchserve_finds_a_kill_program_on_a_slim_machine() -> None:
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    subprocess.run(["kill", "-9", str(sleeper.pid)], env={"PATH": str(TOOLS)}, check=True)
+    assert sleeper.wait(timeout=10) == -9
 
 
 @pytest.mark.parametrize("locale", ["ja_JP.UTF-8", "C.utf8"])
