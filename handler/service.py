@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from handler.errors import ApiError, internal_error, invalid_request
+from handler.errors import ApiError, internal_error
 from handler.exchange import Exchange
 from handler.schema import (
     ClearSessionRequest,
@@ -84,10 +84,10 @@ class Service:
         try:
             self._accept(request_id, parse(body))
         except ApiError as error:
-            self._replies[request_id] = Reply(error.status, error.body)
+            self._replies[request_id] = _refusal(error)
         except Exception:
             _logger.exception("request %s failed", request_id)
-            self._replies[request_id] = _internal()
+            self._replies[request_id] = _refusal(internal_error())
 
     def cancel(self, request_id: str) -> None:
         """Forget a request whose client is gone; its slot and its session are free at once."""
@@ -230,8 +230,7 @@ class Service:
 
     def _answer(self, exchange: Exchange) -> None:
         request = exchange.request
-        if not isinstance(request, GenerateRequest):
-            raise invalid_request("only generate has an answer")
+        assert isinstance(request, GenerateRequest)  # the engine gets no other
         text = exchange.text(self._served.tokenizer)
         if exchange.session_id is not None:
             turns = [Turn("user", request.prompt), Turn("assistant", text)]
@@ -268,7 +267,7 @@ class Service:
 
     def _fail(self, exchange: Exchange, error: ApiError) -> None:
         self._end(exchange)
-        self._replies[exchange.request_id] = Reply(error.status, error.body)
+        self._replies[exchange.request_id] = _refusal(error)
 
     def _finish(self, exchange: Exchange, body: dict[str, Any]) -> None:
         self._end(exchange)
@@ -285,6 +284,5 @@ class Service:
                 _logger.exception("session %s could not be given back", exchange.session_id)
 
 
-def _internal() -> Reply:
-    error = internal_error()
+def _refusal(error: ApiError) -> Reply:
     return Reply(error.status, error.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,14 @@ def write_checkpoint(folder: Path, tokenizer: Tokenizer, *, seed: int = 0, **cha
     lineage = {"style": "dialogue", "trained_at": "2026-01-01T00:00:00+00:00", "metrics": {}, "data": {}}
     Checkpoint(model.config, model.state_dict(), tokenizer.sha256, lineage).save(folder / CHECKPOINT_NAME)
     return folder / CHECKPOINT_NAME
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

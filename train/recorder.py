@@ -74,7 +74,10 @@ class Recorder:
     def finish(self, say: Callable[[str], None]) -> Outcome:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
         sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
-        self._metrics |= self._evaluate(train=sample, validation=self._data.validation)
+        parts = {"train": sample}
+        if self._trainer.position.batch or not self._metrics:  # else the epoch's end has just scored it
+            parts["validation"] = self._data.validation
+        self._metrics |= self._evaluate(**parts)
         self.save()
         if self._trainer.is_finished:
             state_path(self._path).unlink(missing_ok=True)

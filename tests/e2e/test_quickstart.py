@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks.replies import ask_all, table
 from client.api import NeuroQClient
-from tests.conftest import ROOT
-from tests.e2e.conftest import PORTS, free_ports
+from tests.conftest import ROOT, free_ports
+from tests.e2e.conftest import PORTS
 from train.corpus import BUILT_IN, read_documents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]

@@ -19,6 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import free_ports
+
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_torchserve.py")
@@ -48,7 +50,7 @@ class Place:
         shutil.copy(ROOT / "config.properties", self.root)
         self.environment = {**os.environ, "JAVA_HOME": str(fake_java(folder)), "TMPDIR": str(folder)}
         self.environment |= {
-            f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(), strict=True)
+            f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)
         }
         self.archive = self.root / "model_store" / "neuroq.mar"
         self.run_dir = self.root / "run"
@@ -82,16 +84,6 @@ def fake_java(folder: Path) -> Path:
     java.chmod(0o755)
     (folder / "java" / "release").write_text('JAVA_VERSION="17.0.1"')
     return folder / "java"
-
-
-def free_ports() -> list[int]:
-    sockets = [socket.socket() for _ in PORTS]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture
@@ -271,7 +263,7 @@ def test_wrong_usage_is_one_line_and_code_2(place: Place, arguments: tuple[str, 
 
 
 def test_two_instances_live_side_by_side(served: Place) -> None:
-    other = {f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(), strict=True)}
+    other = {f"NEUROQ_{name}": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     other["NEUROQ_RUN_DIR"] = str(served.root / "日本 語")
     assert served.neuroq("serve", **other).returncode == 0
     assert served.neuroq("generate", "二", **other).stdout == "オウム: 二\n"

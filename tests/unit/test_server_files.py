@@ -24,6 +24,7 @@ from server.logs import FRONT_END_LOG, WORKER_LOG, mark_logs, telling_lines
 from server.ports import require_free_ports
 from server.settings import Settings, read_settings
 from server.state import ServerState, read_state, running_state, state_path, write_state
+from tests.conftest import free_ports
 
 pytestmark = pytest.mark.unit
 KEY_FILE = {
@@ -127,18 +128,12 @@ def test_a_taken_port_is_named_with_its_option(settings: Settings) -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServerError, match=rf"127\.0\.0\.1:{port} .* --metrics-port"):
-            require_free_ports(replace(settings, **free_ports(), metrics_port=port))
+            require_free_ports(replace(settings, **other_ports(), metrics_port=port))
 
 
-def free_ports() -> dict[str, int]:
+def other_ports() -> dict[str, int]:
     fields = ("port", "management_port", "grpc_port", "grpc_management_port")
-    sockets = [socket.socket() for _ in fields]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return dict(zip(fields, ports, strict=True))
+    return dict(zip(fields, free_ports(len(fields)), strict=True))
 
 
 def test_the_environment_cannot_change_the_configuration(settings: Settings) -> None:
