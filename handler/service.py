@@ -26,6 +26,7 @@ from handler.schema import (
 from handler.served_model import ServedModel
 from handler.sessions import SessionStore
 from handler.settings import HandlerSettings
+from model.backend import open_decoder
 from model.dialogue import Turn, encode_prompt
 from model.engine import Engine, EngineFullError, PromptTooLongError
 
@@ -58,12 +59,18 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._served, self._sessions, self._settings, self._clock = served, sessions, settings, clock
-        self._engine = Engine(
+        decoder = open_decoder(
             served.network,
-            end_ids=served.tokenizer.stop_ids,
             num_slots=settings.slots,
-            max_waiting=settings.max_waiting,
+            end_ids=served.tokenizer.stop_ids,
             device=served.device,
+            threads=settings.threads,
+        )
+        self._engine = Engine(
+            decoder,
+            temperature=served.network.quantum_temperature,
+            end_ids=served.tokenizer.stop_ids,
+            max_waiting=settings.max_waiting,
         )
         self._description = served.description()
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival

@@ -20,34 +20,29 @@ class KeyValueCache:
         self.keys = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
 
-    @property
-    def num_slots(self) -> int:
-        """How many sequences the cache can hold."""
-        return self.keys.shape[1]
-
-    def rows(self, first: int, last: int) -> CacheRows:
-        """Return slots first..last-1 as the rows of one forward pass; writes go to this cache."""
-        return CacheRows(self.keys[:, first:last], self.values[:, first:last])
+    def rows(self, slots: Tensor) -> CacheRows:
+        """Return the slots (B) as the rows of one forward pass; a slot may stand in several rows."""
+        return CacheRows(self, slots)
 
 
 class CacheRows:
-    """A run of cache slots, seen as the B rows of a batch."""
+    """Cache slots, seen as the B rows of a batch."""
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self._keys, self._values = keys, values
-        self._row = torch.arange(keys.shape[1], device=keys.device)[:, None]  # (B, 1)
+    def __init__(self, cache: KeyValueCache, slots: Tensor) -> None:
+        self._cache, self._slots = cache, slots
 
     def update(self, layer: int, key: Tensor, value: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Write key and value (B, heads, T, head_dim) at `positions` (B, T).
+        """Write key and value (B, heads, T, head_dim) at `positions` (B, T), all rows before any is read.
 
         Returns the layer's keys and values over the whole context, each (B, heads, context, head_dim).
         """
-        keys, values = self._keys[layer], self._values[layer]
-        keys[self._row, :, positions] = key.transpose(1, 2)  # (B, T, heads, head_dim)
-        values[self._row, :, positions] = value.transpose(1, 2)
-        return keys, values
+        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        slots = self._slots[:, None]
+        keys[slots, :, positions] = key.transpose(1, 2)  # (B, T, heads, head_dim)
+        values[slots, :, positions] = value.transpose(1, 2)
+        return keys[self._slots], values[self._slots]
 
     def mask(self, positions: Tensor) -> Tensor:
         """Return (B, 1, T, context), true where the query at `positions` may attend."""
-        context = torch.arange(self._keys.shape[3], device=positions.device)
+        context = torch.arange(self._cache.keys.shape[3], device=positions.device)
         return context <= positions[:, None, :, None]

@@ -6,19 +6,15 @@ It sees token ids only, has no thread and no clock: whoever calls `step` drives 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+from model.decoder import Decoded, Decoder, Row
+from model.sampling import SamplingParams, TokenLogprobs
+from model.slots import Slots
 
-from model.cache import KeyValueCache
-from model.network import NeuroQ
-from model.sampling import SamplingParams, sample
-
-# Rows of one decode pass. It is fixed, empty rows included, so that the matrix kernels run on the same
-# shape whatever the load and a row's result never depends on its neighbours.
-ROWS_PER_PASS = 8
+# Prompt ids that one step takes in before it decodes: many long prompts at once must not hold up the rest.
+MAX_PROMPT_TOKENS_PER_STEP = 512
 
 
 class EngineFullError(RuntimeError):
@@ -31,78 +27,107 @@ class PromptTooLongError(ValueError):
 
 @dataclass
 class Sequence:
-    """One request in the engine: its prompt, what it has produced, and where it stands."""
+    """One request in the engine: its prompt, what it has produced, and where it stands.
+
+    The keys and values of its first `num_cached` ids are in `slot`; `num_reused` of them were there before.
+    """
 
     request_id: Hashable
     prompt_ids: list[int]
     params: SamplingParams
     temperature: float
-    generator: torch.Generator
     context_length: int
     output_ids: list[int] = field(default_factory=list)
     slot: int = -1
+    num_cached: int = 0
+    num_reused: int = 0
     finish_reason: str | None = None
 
     @property
-    def last_position(self) -> int:
-        """Position of the newest token; the next decode pass writes there."""
-        return len(self.prompt_ids) + len(self.output_ids) - 1
+    def ids(self) -> list[int]:
+        """Prompt and output."""
+        return self.prompt_ids + self.output_ids
 
-    def accept(self, token: int, end_ids: Collection[int]) -> None:
-        """Take the next token: an end token stops the sequence and is not part of its output."""
-        if token in end_ids:
+    @property
+    def room(self) -> int:
+        """How many more ids it may produce; the last one needs no position of its own."""
+        positions = self.context_length - len(self.prompt_ids) + 1
+        return min(self.params.max_new_tokens, positions) - len(self.output_ids)
+
+    def row(self, max_tokens: int) -> Row:
+        """What the decoder must know to go on by at most `max_tokens`."""
+        return Row(
+            slot=self.slot,
+            pending_ids=self.ids[self.num_cached :],
+            position=self.num_cached,
+            output_ids=self.output_ids,
+            params=self.params,
+            temperature=self.temperature,
+            limit=min(max_tokens, self.room),
+        )
+
+    def accept(self, decoded: Decoded, end_ids: Collection[int]) -> Progress:
+        """Take what a step brought: an end id stops the sequence and is not part of its output."""
+        self.num_cached = len(self.ids) + len(decoded.ids) - 1
+        new_ids, logprobs = decoded.ids, decoded.logprobs
+        if new_ids[-1] in end_ids:
             self.finish_reason = "stop"
-            return
-        self.output_ids.append(token)
-        if len(self.output_ids) >= self.params.max_new_tokens or self.last_position >= self.context_length:
+            new_ids, logprobs = new_ids[:-1], logprobs and logprobs[:-1]
+        self.output_ids += new_ids
+        if self.finish_reason is None and self.room <= 0:
             self.finish_reason = "length"
+        return Progress(new_ids, self.finish_reason, logprobs, self.num_reused)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What one step brought to one request."""
+    """What one step brought to one request. `cached_tokens` of its prompt were reused from the cache."""
 
     new_ids: list[int]
     finish_reason: str | None
+    logprobs: list[TokenLogprobs] | None = None
+    cached_tokens: int = 0
 
 
 class Engine:
-    """Continuous batching over fixed cache slots.
+    """Continuous batching over the decoder's cache slots.
 
     A step admits waiting requests into free slots, then decodes up to `max_tokens` tokens for every
-    running row. A request joins between two tokens and leaves when it is done, so a short one never
-    waits for a long one. The same request gives the same ids alone or in any company.
+    running row. A request joins and leaves between two steps, so a short one never waits for a long one.
+    The same request gives the same ids alone or in any company.
     """
 
     def __init__(
         self,
-        model: NeuroQ,
+        decoder: Decoder,
         *,
+        temperature: Callable[[float, float], float],
         end_ids: Collection[int],
-        num_slots: int = 16,
         max_waiting: int = 64,
-        device: torch.device | str = "cpu",
     ) -> None:
-        if num_slots < 1 or num_slots % ROWS_PER_PASS:
-            raise ValueError(f"num_slots must be a positive multiple of {ROWS_PER_PASS}, got {num_slots}")
-        self.model = model.to(device).freeze()
-        self.device = torch.device(device)
-        self.end_ids = frozenset(end_ids)
+        """`temperature` picks one between a request's bounds (NeuroQ.quantum_temperature)."""
+        self.decoder = decoder
         self.max_waiting = max_waiting
-        self._cache = KeyValueCache(model.config, num_slots, device)
-        self._slots: list[Sequence | None] = [None] * num_slots
+        self._temperature = temperature
+        self._end_ids = frozenset(end_ids)
+        self._slots = Slots(decoder.num_slots)
+        self._running: dict[Hashable, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
-        self._fluctuation = model.quantum_fluctuation()
 
     @property
     def context_length(self) -> int:
         """Positions that a prompt and its reply may use together."""
-        return self.model.config.context_length
+        return self.decoder.context_length
+
+    @property
+    def num_slots(self) -> int:
+        """Requests that can run at once."""
+        return self.decoder.num_slots
 
     @property
     def num_running(self) -> int:
         """Requests that hold a slot."""
-        return sum(sequence is not None for sequence in self._slots)
+        return len(self._running)
 
     @property
     def num_waiting(self) -> int:
@@ -117,90 +142,43 @@ class Engine:
             raise PromptTooLongError(
                 f"the prompt has {len(prompt_ids)} tokens, the context allows {self.context_length}"
             )
-        if len(self._waiting) >= self.max_waiting + self._slots.count(None):
+        if len(self._waiting) >= self.max_waiting + len(self._slots):
             raise EngineFullError(
                 f"{len(self._waiting)} requests are waiting, the bound is {self.max_waiting}"
             )
-        self._waiting.append(
-            Sequence(
-                request_id,
-                list(prompt_ids),
-                params,
-                self.model.quantum_temperature(params.temp_min, params.temp_max),
-                torch.Generator().manual_seed(params.seed),
-                self.context_length,
-            )
-        )
+        temperature = self._temperature(params.temp_min, params.temp_max)
+        self._waiting.append(Sequence(request_id, list(prompt_ids), params, temperature, self.context_length))
 
     def cancel(self, request_id: Hashable) -> None:
         """Forget a request, waiting or running; its slot is free at once. Unknown ids are ignored."""
         self._waiting = deque(s for s in self._waiting if s.request_id != request_id)
-        self._slots = [None if s and s.request_id == request_id else s for s in self._slots]
+        if request_id in self._running:
+            self._release(self._running.pop(request_id))
 
-    @torch.inference_mode()
     def step(self, max_tokens: int = 1) -> dict[Hashable, Progress]:
         """Decode up to `max_tokens` tokens a row; return what is new for each request that moved."""
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
-        seen = {s.request_id: (s, len(s.output_ids)) for s in (*self._slots, *self._waiting) if s}
-        for _ in range(max_tokens):
-            admitted = self._admit()
-            if not admitted and not self.num_running:
-                break
-            self._decode(excluding=admitted)
-            self._retire()
-        return {
-            request_id: Progress(sequence.output_ids[before:], sequence.finish_reason)
-            for request_id, (sequence, before) in seen.items()
-            if len(sequence.output_ids) > before or sequence.finish_reason
+        self._admit()
+        running = list(self._running.values())
+        decoded = self.decoder.decode([s.row(max_tokens) for s in running]) if running else []
+        progress = {
+            s.request_id: s.accept(news, self._end_ids) for s, news in zip(running, decoded, strict=True)
         }
-
-    def _admit(self) -> set[int]:
-        """Give free slots to waiting requests and sample the first token of each; return their slots."""
-        admitted = set()
-        for slot, occupant in enumerate(self._slots):
-            if occupant is None and self._waiting:
-                self._slots[slot] = sequence = self._waiting.popleft()
-                sequence.slot = slot
-                self._prefill(sequence)
-                admitted.add(slot)
-        return admitted
-
-    def _prefill(self, sequence: Sequence) -> None:
-        """Run the prompt alone: its shape depends on nothing but the request itself."""
-        ids = torch.tensor([sequence.prompt_ids], device=self.device)
-        positions = torch.arange(ids.shape[1], device=self.device)[None]
-        rows = self._cache.rows(sequence.slot, sequence.slot + 1)
-        logits = self.model(ids, positions, cache=rows)[:, -1]  # (1, vocab_size)
-        self._sample(logits, [sequence])
-
-    def _decode(self, excluding: set[int]) -> None:
-        for first in range(0, len(self._slots), ROWS_PER_PASS):
-            block = self._slots[first : first + ROWS_PER_PASS]
-            running = [s for s in block if s and s.slot not in excluding and s.finish_reason is None]
-            if running:
-                logits = self._decode_pass(first, running)
-                self._sample(logits, running)
-
-    def _decode_pass(self, first: int, running: list[Sequence]) -> Tensor:
-        """One forward pass over a block of slots; returns the logits (len(running), vocab_size).
-
-        Rows that do not take part write to the last position of their slot, which is out of reach: a
-        sequence that gets there is done, and a row attends to a position only after writing it itself.
-        """
-        ids = torch.zeros(ROWS_PER_PASS, 1, dtype=torch.long)
-        positions = torch.full((ROWS_PER_PASS, 1), self.context_length - 1)
         for sequence in running:
-            row = sequence.slot - first
-            ids[row] = sequence.output_ids[-1]
-            positions[row] = sequence.last_position
-        rows = self._cache.rows(first, first + ROWS_PER_PASS)
-        logits: Tensor = self.model(ids.to(self.device), positions.to(self.device), cache=rows)[:, -1]
-        return logits[[sequence.slot - first for sequence in running]]
+            if sequence.finish_reason:
+                self._release(self._running.pop(sequence.request_id))
+        return progress
 
-    def _sample(self, logits: Tensor, sequences: list[Sequence]) -> None:
-        for sequence, token in zip(sequences, sample(logits, sequences, self._fluctuation), strict=True):
-            sequence.accept(token, self.end_ids)
+    def _admit(self) -> None:
+        """Give free slots to waiting requests, in order of arrival, within the step's share of prompts."""
+        room = MAX_PROMPT_TOKENS_PER_STEP
+        while self._waiting and len(self._slots) and room > 0:
+            sequence = self._waiting.popleft()
+            sequence.slot, sequence.num_reused = self._slots.take(sequence.prompt_ids)
+            sequence.num_cached = sequence.num_reused
+            self._running[sequence.request_id] = sequence
+            room -= len(sequence.prompt_ids) - sequence.num_cached
 
-    def _retire(self) -> None:
-        self._slots = [None if s and s.finish_reason else s for s in self._slots]
+    def _release(self, sequence: Sequence) -> None:
+        self._slots.give_back(sequence.slot, sequence.ids[: sequence.num_cached])

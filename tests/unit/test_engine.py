@@ -8,16 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engine import Engine, EngineFullError, PromptTooLongError
+from model.network import NeuroQ
 from model.sampling import SamplingParams
+from model.torch_decoder import TorchDecoder
 from tests.conftest import tiny_model
 
 pytestmark = pytest.mark.unit
 V = 120
 
 
-def make_engine(**options: int) -> Engine:
+END = 3
+
+
+def make_engine(num_slots: int = 8, max_waiting: int = 64, network: NeuroQ | None = None) -> Engine:
     torch.set_num_threads(1)
-    return Engine(tiny_model(V), end_ids={3}, **options)
+    network = network or tiny_model(V)
+    decoder = TorchDecoder(network, num_slots=num_slots, end_ids={END})
+    return Engine(decoder, temperature=network.quantum_temperature, end_ids={END}, max_waiting=max_waiting)
 
 
 def finish(engine: Engine, max_tokens: int = 4) -> dict[object, tuple[list[int], str]]:
@@ -36,13 +43,12 @@ def finish(engine: Engine, max_tokens: int = 4) -> dict[object, tuple[list[int],
 
 def check(engine: Engine) -> None:
     """Invariants that hold after every step."""
-    held = [s for s in engine._slots if s]
-    assert len({s.request_id for s in held}) == len(held)
-    for slot, sequence in enumerate(engine._slots):
-        if sequence:
-            assert sequence.slot == slot
-            assert sequence.finish_reason is None
-            assert sequence.last_position < engine.context_length
+    running = list(engine._running.values())
+    assert len({s.slot for s in running}) == len(running) == engine.num_slots - len(engine._slots)
+    for sequence in running:
+        assert sequence.finish_reason is None
+        assert 0 <= sequence.num_cached < len(sequence.ids)
+        assert sequence.num_cached < engine.context_length
 
 
 def requests(count: int) -> list[tuple[list[int], SamplingParams]]:
@@ -92,14 +98,15 @@ def test_requests_join_and_leave_between_steps() -> None:
 
 
 def test_greedy_agrees_with_the_plain_forward_pass() -> None:
-    engine = make_engine(num_slots=8)
+    network = tiny_model(V)
+    engine = make_engine(network=network)
     prompt = [5, 6, 7, 8]
     engine.add("x", prompt, SamplingParams(max_new_tokens=20, temp_min=0, temp_max=0, repetition_penalty=1.0))
     ids, _ = finish(engine)["x"]
     expected = list(prompt)
     with torch.inference_mode():
         while len(expected) < len(prompt) + len(ids):
-            expected.append(int(engine.model(torch.tensor([expected]))[0, -1].argmax()))
+            expected.append(int(network(torch.tensor([expected]))[0, -1].argmax()))
     assert prompt + ids == expected
 
 
@@ -116,7 +123,7 @@ def test_finish_reasons() -> None:
         stopper.norm.bias.fill_(1.0)
         stopper.head.weight.fill_(-1.0)
         stopper.head.weight[3].fill_(1.0)
-    engine = Engine(stopper, end_ids={3}, num_slots=8)
+    engine = make_engine(network=stopper)
     engine.add("stop", [5], SamplingParams(temp_min=0, temp_max=0))
     assert finish(engine)["stop"] == ([], "stop")
 
@@ -168,3 +175,72 @@ def test_any_mix_of_requests_and_cancellations_drains(mix: list[tuple[int, int, 
             engine.step()
             engine.cancel(number)
     assert all(len(ids) <= mix[number][1] for number, (ids, _) in finish(engine).items())
+
+
+def prompt_of(length: int, seed: int = 0) -> list[int]:
+    return torch.randint(4, V, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def test_a_conversations_next_turn_reuses_its_prefix_and_gives_the_same_ids() -> None:
+    engine = make_engine()
+    prompt, params = prompt_of(20), SamplingParams(max_new_tokens=6, seed=3)
+    engine.add("first", prompt, params)
+    reply, _ = finish(engine)["first"]
+    engine.add("other", prompt_of(20, seed=9), params)
+    finish(engine)
+    turn = [*prompt, *reply, *prompt_of(5, seed=1)]
+    engine.add("second", turn, params)
+    progress = engine.step(6)["second"]
+    assert progress.cached_tokens >= len(prompt) + len(reply) - 1
+    fresh = make_engine()
+    fresh.add("second", turn, params)
+    assert fresh.step(6)["second"].new_ids == progress.new_ids
+
+
+def test_a_cancelled_request_leaves_what_it_computed() -> None:
+    engine = make_engine()
+    prompt, params = prompt_of(20), SamplingParams(max_new_tokens=30, temp_min=1.5, temp_max=1.5, seed=3)
+    engine.add("first", prompt, params)
+    before = engine.step(3)["first"].new_ids
+    engine.cancel("first")
+    engine.add("again", prompt, params)
+    progress = engine.step(3)["again"]
+    assert progress.cached_tokens == len(prompt) - 1
+    assert progress.new_ids == before
+
+
+def test_logprobs_come_with_every_token_and_change_none() -> None:
+    plain, told = make_engine(), make_engine()
+    plain.add("x", [5, 6], SamplingParams(max_new_tokens=10, seed=4))
+    told.add("x", [5, 6], SamplingParams(max_new_tokens=10, seed=4, logprobs=3))
+    without, with_logprobs = plain.step(10)["x"], told.step(10)["x"]
+    assert without.new_ids == with_logprobs.new_ids
+    assert without.logprobs is None
+    assert with_logprobs.logprobs is not None
+    assert len(with_logprobs.logprobs) == len(with_logprobs.new_ids)
+    for each in with_logprobs.logprobs:
+        assert len(each.top) == 3
+        assert each.logprob <= each.top[0][1] <= 0
+
+
+def test_many_long_prompts_are_taken_in_over_several_steps() -> None:
+    engine = make_engine(num_slots=16)
+    for number in range(16):
+        engine.add(number, prompt_of(60, seed=number), SamplingParams(max_new_tokens=3, seed=number))
+    assert len(engine.step(1)) < 16
+    assert len(finish(engine)) == 16
+
+
+def test_a_failing_decoder_loses_no_slot() -> None:
+    engine = make_engine()
+    engine.add("x", [5, 6], SamplingParams(max_new_tokens=5, seed=1))
+    engine.step()
+    decode = engine.decoder.decode
+    engine.decoder.decode = lambda rows: (_ for _ in ()).throw(RuntimeError("broken"))  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="broken"):
+        engine.step()
+    engine.decoder.decode = decode  # type: ignore[method-assign]
+    check(engine)
+    engine.cancel("x")
+    check(engine)
+    assert engine.num_running == 0

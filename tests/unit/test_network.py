@@ -22,7 +22,7 @@ def test_cache_is_exact_for_every_position() -> None:
     ids = torch.randint(0, 8000, (1, 256))
     with torch.inference_mode():
         whole = model(ids)
-        rows = KeyValueCache(model.config, 1).rows(0, 1)
+        rows = KeyValueCache(model.config, 1).rows(torch.tensor([0]))
         prefix = model(ids[:, :10], torch.arange(10)[None], cache=rows)
         steps = [model(ids[:, i : i + 1], torch.tensor([[i]]), cache=rows) for i in range(10, 256)]
     assert (torch.cat([prefix, *steps], dim=1) - whole).abs().max() < 1e-4
