@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from model.decoder import Decoder
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 from train.batches import IGNORE
 from train.corpus import Document
 
 _WINDOWS_PER_BATCH = 16
+_Window = tuple[np.ndarray, int]  # ids of a window and the one after it, leading targets scored already
+_Nats = Callable[[list[_Window]], float]
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,6 @@ class Score:
         return self.bits / self.num_characters
 
 
-@torch.no_grad()
 def score(model: NeuroQ, tokenizer: Tokenizer, documents: list[Document]) -> Score:
     """Score each token of each document once, markers and end included.
 
@@ -40,21 +44,28 @@ def score(model: NeuroQ, tokenizer: Tokenizer, documents: list[Document]) -> Sco
     """
     was_training = model.training
     model.eval()
-    encoded = [np.array(document.encode(tokenizer)) for document in documents]
-    windows = sorted((w for ids in encoded for w in _windows(ids, model.config.context_length)), key=_length)
-    nats = sum(
-        _nats(model, windows[i : i + _WINDOWS_PER_BATCH]) for i in range(0, len(windows), _WINDOWS_PER_BATCH)
-    )
+    result = _score(partial(_network_nats, model), model.config.context_length, tokenizer, documents)
     model.train(was_training)
+    return result
+
+
+def score_decoder(decoder: Decoder, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+    """Score documents as `score` does, by the arithmetic that serves them."""
+    return _score(partial(_decoder_nats, decoder), decoder.context_length, tokenizer, documents)
+
+
+def _score(nats: _Nats, context_length: int, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+    encoded = [np.array(document.encode(tokenizer)) for document in documents]
+    windows = sorted((w for ids in encoded for w in _windows(ids, context_length)), key=_length)
+    batches = [windows[i : i + _WINDOWS_PER_BATCH] for i in range(0, len(windows), _WINDOWS_PER_BATCH)]
     return Score(
-        bits=nats / math.log(2),
+        bits=sum(map(nats, batches)) / math.log(2),
         num_characters=sum(document.num_characters for document in documents),
         num_tokens=sum(len(ids) - 1 for ids in encoded),
     )
 
 
-def _windows(ids: np.ndarray, length: int) -> list[tuple[np.ndarray, int]]:
-    """Return (ids of a window and the one after it, how many leading targets are scored already)."""
+def _windows(ids: np.ndarray, length: int) -> list[_Window]:
     windows = [(ids[: length + 1], 0)]
     stride = max(length // 2, 1)
     start = stride
@@ -64,11 +75,12 @@ def _windows(ids: np.ndarray, length: int) -> list[tuple[np.ndarray, int]]:
     return windows
 
 
-def _length(window: tuple[np.ndarray, int]) -> int:
+def _length(window: _Window) -> int:
     return len(window[0])
 
 
-def _nats(model: NeuroQ, windows: list[tuple[np.ndarray, int]]) -> float:
+@torch.no_grad()
+def _network_nats(model: NeuroQ, windows: list[_Window]) -> float:
     width = max(map(_length, windows)) - 1
     inputs = torch.zeros(len(windows), width, dtype=torch.long)
     targets = torch.full((len(windows), width), IGNORE)
@@ -82,3 +94,11 @@ def _nats(model: NeuroQ, windows: list[tuple[np.ndarray, int]]) -> float:
         logits.flatten(0, 1), targets.to(device).flatten(), ignore_index=IGNORE, reduction="sum"
     )
     return loss.item()
+
+
+def _decoder_nats(decoder: Decoder, windows: list[_Window]) -> float:
+    nats = 0.0
+    for ids, skip in windows:
+        logits = decoder.logits(ids[:-1].tolist())[skip:]  # (T, V)
+        nats += F.cross_entropy(logits, torch.from_numpy(ids[skip + 1 :]).long(), reduction="sum").item()
+    return nats
