@@ -4,17 +4,22 @@ from __future__ import annotations
 
 
 class ApiError(Exception):
-    """An error of the serving contract: HTTP status, machine-readable code, one sentence."""
+    """An error of the serving contract: HTTP status, machine-readable code, one sentence.
 
-    def __init__(self, status: int, code: str, message: str, **details: object) -> None:
+    `param` is the request's field that is to blame, where there is one.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, **details: object
+    ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code, self.message, self.param = status, code, message, param
         self.body: dict[str, object] = {"status": "error", "code": code, "error": message, **details}
 
 
-def invalid_request(message: str) -> ApiError:
+def invalid_request(message: str, param: str | None = None) -> ApiError:
     """The body is not what the contract says."""
-    return ApiError(400, "invalid_request", message)
+    return ApiError(400, "invalid_request", message, param=param)
 
 
 def internal_error() -> ApiError:

@@ -2,14 +2,13 @@
 
 TorchServe calls `handle` in one of two ways, told apart by `continuousBatching` in model-config.yaml:
 - continuous batching: once a step, with every active request, new and old;
-- plain batching: once a batch, with new requests only, which must all be answered when it returns.
+- plain batching: once a batch, with new requests only, which must all be answered when it returns. Parts of
+  streams go out before by send_intermediate_predict_response.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,18 @@ import torch
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import single_worker
+from handler.driver import Driver
+from handler.outbox import Outbox
+from handler.replies import Answer, StreamPart
 from handler.served_model import ServedModel
-from handler.service import Reply, Service
+from handler.service import Service
 from handler.sessions import SessionStore
 from handler.settings import read_settings, sessions_path
+from handler.streams import Caller
+
+# How long a call waits for something to send before TorchServe may bring new requests. Short, because it is
+# what a health check waits for; not shorter, because each call costs a processor some milliseconds.
+_PATIENCE = 0.005  # seconds
 
 
 class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type hints
@@ -30,8 +37,8 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         super().__init__()
         self._continuous = False
         self._place: Any = None  # the open lock file of the one worker
-        self._service: Service
-        self._headers: dict[str, str] = {}
+        self._driver: Driver
+        self._outbox: Outbox
 
     def initialize(self, context: Any) -> None:
         """Load the archive's model. Any error here keeps the worker from becoming READY, with its reason."""
@@ -49,16 +56,17 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             device=_device(context.system_properties.get("gpu_id")),
         )
         sessions = SessionStore(sessions_path(settings.sessions), settings.sessions)
-        self._service = Service(served, sessions, settings)
-        self._headers = {
-            "X-NeuroQ-Worker": str(os.getpid()),
-            "X-NeuroQ-Version": version,
-            "X-NeuroQ-Checkpoint": served.checkpoint_sha256[:12],
+        self._driver = Driver(Service(served, sessions, settings))
+        headers = {
+            "Worker": str(os.getpid()),
+            "Version": version,
+            "Checkpoint": served.checkpoint_sha256[:12],
         }
+        self._outbox = Outbox({f"X-NeuroQ-{name}": value for name, value in headers.items()})
         self.context = context
         self.initialized = True
 
-    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer TorchServe's call: one step in continuous batching, a whole batch in plain batching."""
         self.context = context
         return self.postprocess(self.inference(self.preprocess(data)))
@@ -66,44 +74,39 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def preprocess(self, data: list[dict[str, Any]]) -> list[str]:
         """Submit the requests that are new, cancel those that no longer come; return the id of each row."""
         request_ids = [self.context.request_ids[row] for row in range(len(data))]
-        self._service.cancel_all_but(set(request_ids))
-        for request_id, item in zip(request_ids, data, strict=True):
-            if not self._service.knows(request_id):
-                self._service.submit(request_id, _body(item))
+        self._outbox.close_all_but(set(request_ids))
+        self._driver.cancel_all_but(set(request_ids))
+        for row, (request_id, item) in enumerate(zip(request_ids, data, strict=True)):
+            if not self._outbox.knows(request_id):
+                properties = self.context.get_all_request_header(row)
+                caller = Caller.of(properties, item, continuous=self._continuous)
+                self._outbox.open(request_id, caller)
+                self._driver.submit(request_id, _body(item), path=caller.path, can_stream=caller.can_stream)
         return request_ids
 
-    def inference(self, request_ids: list[str]) -> list[Reply | None]:
-        """Step the service; return each row's reply, None while it has none (continuous batching only)."""
-        replies = self._service.step()
-        while not self._continuous and len(replies) < len(request_ids):
-            time.sleep(self._service.wait_seconds())
-            replies |= self._service.step()
-        if self._continuous and not replies:
-            time.sleep(self._service.wait_seconds())  # only blocked requests: do not spin
-        return [replies.get(request_id) for request_id in request_ids]
+    def inference(self, request_ids: list[str]) -> list[Answer | None]:
+        """Return each row's answer, None while it has none (continuous batching only)."""
+        answers = self._driver.take(_PATIENCE) if self._continuous else self._whole_batch(request_ids)
+        return [answers.get(request_id) for request_id in request_ids]
 
-    def postprocess(self, replies: list[Reply | None]) -> list[str]:
-        """Write the replies with their status; hide from TorchServe the rows that have none yet."""
-        outputs = [self._write(row, reply) for row, reply in enumerate(replies)]
-        if self._continuous:
-            self.context.stopping_criteria = [_whole_reply] * len(replies)
-            for row, reply in enumerate(replies):
-                if reply is None:
-                    self.context.request_ids.pop(row)
-        return outputs
+    def postprocess(self, answers: list[Answer | None]) -> list[bytes]:
+        """Write the answers with their status; hide from TorchServe the rows that have none yet."""
+        return self._outbox.write(self.context, answers)
 
-    def _write(self, row: int, reply: Reply | None) -> str:
-        if reply is None:
-            return ""
-        self.context.set_response_status(reply.status, "", row)
-        self.context.set_response_content_type(row, "application/json")
-        for name, value in self._headers.items():
-            self.context.set_response_header(row, name, value)
-        return json.dumps(reply.body, ensure_ascii=False)
-
-
-def _whole_reply(_: Any) -> None:
-    """TorchServe's stopping criterion: None means that this is no stream but one whole response."""
+    def _whole_batch(self, request_ids: list[str]) -> dict[str, Answer]:
+        """Wait until every request has its last answer. A stream's last event waits for the others, too."""
+        last: dict[str, Answer] = {}
+        rows = {request_id: row for row, request_id in enumerate(request_ids)}
+        while len(last) < len(request_ids):
+            parts: dict[int, StreamPart] = {}
+            for request_id, answer in self._driver.take(seconds=1.0).items():
+                now, later = answer.split()
+                if now:
+                    parts[rows[request_id]] = now
+                if later:
+                    last[request_id] = later
+            self._outbox.send_parts(self.context, parts)
+        return last
 
 
 def _body(item: dict[str, Any]) -> Any:

@@ -6,25 +6,26 @@ from __future__ import annotations
 # waits for a first token, longer while all that run are under way.
 SHORT_STEP = 0.004  # seconds
 LONG_STEP = 0.008
-MAX_TOKENS = 32  # more would delay the pieces of a stream without making a step noticeably cheaper
 _MEMORY = 0.8  # weight of the past in the running mean
 
 
 class Pace:
     """Learns what a token for every running row costs, and gives each step its number of tokens."""
 
-    def __init__(self) -> None:
-        self._seconds_per_token = 0.0
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._seconds_per_token: float | None = None
 
     def tokens(self, *, someone_waits: bool) -> int:
-        """Return the tokens per row of the next step, 1 to MAX_TOKENS."""
-        if self._seconds_per_token <= 0:
+        """Return the tokens per row of the next step, 1 to `max_tokens`."""
+        if self._seconds_per_token is None:
             return 1
         wanted = SHORT_STEP if someone_waits else LONG_STEP
-        return max(1, min(MAX_TOKENS, int(wanted / self._seconds_per_token)))
+        affordable = wanted / max(self._seconds_per_token, wanted / self._max_tokens)
+        return max(1, int(affordable))
 
     def note(self, num_tokens: int, seconds: float) -> None:
         """Take what a step of so many tokens per row took."""
         latest = seconds / num_tokens
-        known = self._seconds_per_token
-        self._seconds_per_token = _MEMORY * known + (1 - _MEMORY) * latest if known > 0 else latest
+        known = latest if self._seconds_per_token is None else self._seconds_per_token
+        self._seconds_per_token = _MEMORY * known + (1 - _MEMORY) * latest

@@ -2,88 +2,90 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, StringConstraints, model_validator
 
 from handler.errors import ApiError, invalid_request
+from handler.generation import Generation, Prompt
+from handler.validation import (
+    Fields,
+    NumChoices,
+    NumLogprobs,
+    RepetitionPenalty,
+    Seed,
+    StopText,
+    StopTexts,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+    decode,
+    not_an_object,
+    stop_tuple,
+    validated,
+)
 from model.sampling import SamplingParams
 
-MAX_PROMPT_CHARACTERS = 100_000
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 _SessionId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Stop = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-_Temperature = Annotated[float, Field(ge=0, le=2)]
-# A parameter of the contract that this version takes at its default only.
-_NotYet = "not available in this version, leave it out or send {0}"
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-class HealthRequest(_Request):
+class HealthRequest(Fields):
     """Is the worker alive?"""
 
     action: Literal["health"]
 
 
-class StatusRequest(_Request):
+class StatusRequest(Fields):
     """What is served, and how busy is it?"""
 
     action: Literal["status"]
 
 
-class ClearSessionRequest(_Request):
+class ClearSessionRequest(Fields):
     """Forget a conversation."""
 
     action: Literal["clear_session"]
     session_id: _SessionId = "default"
 
 
-class TrainRequest(_Request):
+class TrainRequest(Fields):
     """Refused here: training is an offline job. The seed's parameters are checked all the same."""
 
     action: Literal["train"]
-    texts: list[_Text] | None = None
+    texts: list[Text] | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 25
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
     lr: Annotated[float, Field(gt=0, le=10)] = 0.002
     seq_length: Annotated[int, Field(ge=8, le=65_536)] = 48
-    checkpoint_path: _Text | None = None
+    checkpoint_path: Text | None = None
 
 
-class GenerateRequest(_Request):
+class GenerateRequest(Fields):
     """Continue a conversation by one reply."""
 
     action: Literal["generate"] = "generate"
-    prompt: _Text
+    prompt: Text
     max_length: Annotated[int, Field(ge=1, le=1024)] = 50
-    temperature: _Temperature = 0.5
-    temp_min: _Temperature | None = None
-    temp_max: _Temperature | None = None
+    temperature: Temperature = 0.5
+    temp_min: Temperature | None = None
+    temp_max: Temperature | None = None
     session_id: _SessionId | None = None
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 40
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.2
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] = Field(default_factory=list)
+    top_k: TopK = 40
+    top_p: TopP = 0.9
+    repetition_penalty: RepetitionPenalty = 1.2
+    seed: Seed | None = None
+    stop: StopText | StopTexts = Field(default_factory=list)
     quantum_noise: bool = False
     stream: bool = False
-    logprobs: bool | int | None = None
-    n: Annotated[int, Field(ge=1, le=1)] = 1
+    logprobs: bool | NumLogprobs | None = None
+    n: NumChoices = 1
 
     @model_validator(mode="after")
     def _check(self) -> GenerateRequest:
         low, high = self.temperature_range
         if low > high:
             raise ValueError(f"temp_min must not exceed temp_max, got {low:g} and {high:g}")
-        if self.stream:
-            raise ValueError("stream: " + _NotYet.format("false"))
-        if self.logprobs:
-            raise ValueError("logprobs: " + _NotYet.format("null"))
         return self
 
     @property
@@ -94,14 +96,16 @@ class GenerateRequest(_Request):
         return low, high
 
     @property
-    def stop_strings(self) -> list[str]:
-        """Texts that end the reply before they appear in it."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop
+    def num_logprobs(self) -> int | None:
+        """Alternatives told beside each token: true is none, None no log probabilities at all."""
+        if self.logprobs is None or self.logprobs is False:
+            return None
+        return int(self.logprobs) if self.logprobs is not True else 0
 
-    def sampling(self, seed: int) -> SamplingParams:
-        """Return the engine's parameters with the seed that was chosen."""
+    def generation(self, default_session: str | None) -> Generation:
+        """Return what is to be generated; a request without `session_id` goes on with the default session."""
         low, high = self.temperature_range
-        return SamplingParams(
+        params = SamplingParams(
             max_new_tokens=self.max_length,
             temp_min=low,
             temp_max=high,
@@ -109,7 +113,16 @@ class GenerateRequest(_Request):
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
             quantum_noise=self.quantum_noise,
-            seed=seed,
+            logprobs=self.num_logprobs,
+        )
+        return Generation(
+            prompts=(Prompt(self.prompt),),
+            params=params,
+            seed=self.seed,
+            num_choices=self.n,
+            stop=stop_tuple(self.stop),
+            stream=self.stream,
+            session_id=self.session_id or default_session,
         )
 
 
@@ -125,27 +138,15 @@ ACTIONS: dict[str, type[Request]] = {
 
 def parse(body: Any) -> Request:
     """Read a request from JSON bytes, a JSON string or decoded JSON. Raises ApiError (400)."""
-    inner = _inner_object(_decode(body))
+    inner = _inner_object(decode(body))
     action = inner.get("action", "generate")
     if not isinstance(action, str):
-        raise invalid_request(f"action: must be a string, one of {', '.join(ACTIONS)}")
+        raise invalid_request(f"action: must be a string, one of {', '.join(ACTIONS)}", "action")
     if action not in ACTIONS:
         raise ApiError(
             400, "unknown_action", f"unknown action {action[:100]!r}", available_actions=list(ACTIONS)
         )
-    try:
-        return ACTIONS[action].model_validate({**inner, "action": action})
-    except ValidationError as error:
-        raise invalid_request("; ".join(_explain(ACTIONS[action], e) for e in error.errors()[:5])) from error
-
-
-def _decode(body: Any) -> Any:
-    if isinstance(body, (bytes, bytearray, str)):
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise _not_an_object() from error
-    return body
+    return validated(ACTIONS[action], {**inner, "action": action})
 
 
 def _inner_object(body: Any) -> dict[str, Any]:
@@ -155,35 +156,5 @@ def _inner_object(body: Any) -> dict[str, Any]:
             raise invalid_request(f"unknown field beside input: {', '.join(others)[:200]}")
         body = body["input"]
     if not isinstance(body, dict):
-        raise _not_an_object()
+        raise not_an_object()
     return body
-
-
-def _not_an_object() -> ApiError:
-    forms = '{"input": {"action": …}} or the inner object'
-    return invalid_request(f"the body must be a JSON object in UTF-8: {forms}")
-
-
-def _explain(request: type[Request], error: ErrorDetails) -> str:
-    """One sentence that names the field and what it may be."""
-    if not error["loc"]:
-        return error["msg"].removeprefix("Value error, ")
-    name = str(error["loc"][0])[:100]
-    if error["type"] == "extra_forbidden":
-        return f"{name}: unknown parameter; {', '.join(request.model_fields)} are known"
-    if error["type"] == "missing":
-        return f"{name}: is required"
-    return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}{_range(request, name)}"
-
-
-def _range(request: type[Request], name: str) -> str:
-    """The allowed range of a field, from its constraints."""
-    schema = request.model_json_schema()["properties"].get(name, {})
-    for part in (schema, *schema.get("anyOf", [])):
-        low, high = part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum")
-        if high is not None:
-            above = " (not itself)" if "exclusiveMinimum" in part else ""
-            return f" (allowed: {low}{above} to {high})"
-        if "maxLength" in part:
-            return f" (allowed: {part.get('minLength', 0)} to {part['maxLength']} characters)"
-    return ""

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from handler.generation import Prompt
 from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint, file_sha256
-from model.dialogue import Style
+from model.dialogue import Style, Turn, encode_prompt
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 
@@ -42,6 +43,23 @@ class ServedModel:
     def style(self) -> Style:
         """Whether the model answers dialogue turns or goes on with text."""
         return "text" if self.lineage.get("style") == "text" else "dialogue"
+
+    @property
+    def precision_scores(self) -> dict[str, float]:
+        """Bits per character on held-out text by precision, as far as training measured them."""
+        scores: dict[str, float] = self.lineage.get("metrics", {}).get("bits_per_char_by_precision") or {}
+        return scores
+
+    def encode(self, prompt: Prompt, history: list[Turn], max_new_tokens: int) -> list[int]:
+        """Return the ids that a reply goes on with; up to half of the context is kept free for it."""
+        context = self.network.config.context_length
+        return encode_prompt(
+            self.tokenizer,
+            [*history, *prompt.history],
+            prompt.text,
+            style=self.style,
+            max_tokens=context - min(max_new_tokens, context // 2),
+        )
 
     def description(self) -> dict[str, Any]:
         """What `status` says that never changes."""

@@ -8,40 +8,34 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from handler.choices import Choice
+from handler.control import Control, ControlRequest
 from handler.errors import ApiError, internal_error
-from handler.exchange import Exchange
-from handler.schema import (
-    ClearSessionRequest,
-    GenerateRequest,
-    HealthRequest,
-    Request,
-    StatusRequest,
-    TrainRequest,
-    parse,
-)
+from handler.exchange import Api, Exchange, Incoming, SequenceId
+from handler.metrics import Metrics
+from handler.pace import Pace
+from handler.paths import paths, unknown_path
+from handler.pieces import Pieces
+from handler.replies import Answer, Reply, StreamPart
+from handler.schema import ClearSessionRequest
 from handler.served_model import ServedModel
 from handler.sessions import SessionStore
 from handler.settings import HandlerSettings
+from handler.vocabulary import Vocabulary
 from model.backend import open_decoder
-from model.dialogue import Turn, encode_prompt
-from model.engine import Engine, EngineFullError, PromptTooLongError
+from model.dialogue import Turn
+from model.engine import Engine, EngineFullError, Progress, PromptTooLongError
+from model.sampling import SamplingParams
 
-OFFLINE_COMMAND = "./neuroq train my_text.txt"
+DEFAULT_SESSION = "default"
 _HOLD_MARGIN = 5.0  # seconds that a session stays held after the deadline of the request that holds it
 _RETRY_SECONDS = 0.02  # between two looks at a session that another request holds
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What goes back to a client."""
-
-    status: int
-    body: dict[str, Any]
 
 
 class Service:
@@ -65,6 +59,8 @@ class Service:
             end_ids=served.tokenizer.stop_ids,
             device=served.device,
             threads=settings.threads,
+            precision=settings.precision,
+            scores=served.precision_scores,
         )
         self._engine = Engine(
             decoder,
@@ -72,46 +68,82 @@ class Service:
             end_ids=served.tokenizer.stop_ids,
             max_waiting=settings.max_waiting,
         )
-        self._description = served.description()
+        self._pace = Pace(settings.tokens_per_step)
+        self._vocabulary = Vocabulary(served.tokenizer)
+        default_session = DEFAULT_SESSION if settings.sessions.share_default else None
+        self._paths = paths(served, default_session)
+        self._control = Control(served, sessions)
+        self.metrics = Metrics(settings.slots, sessions.count, clock)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
-        self._replies: dict[str, Reply] = {}
+        self._replies: dict[str, Answer] = {}
         self._next_look = 0.0
 
     @property
     def num_in_flight(self) -> int:
-        """Requests that have no reply yet."""
+        """Requests that are not fully answered."""
         return len(self._exchanges)
 
-    def knows(self, request_id: str) -> bool:
-        """Return whether a request was submitted and its reply not taken yet."""
-        return request_id in self._exchanges or request_id in self._replies
+    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> None:
+        """Take a request: its body is JSON bytes, a JSON string, or decoded JSON.
 
-    def submit(self, request_id: str, body: Any) -> None:
-        """Take a request: its body is JSON bytes, a JSON string, or decoded JSON."""
+        `path` names the API (the plain one, or OpenAI's). A caller that cannot stream gets one whole reply.
+        """
+        incoming = self.receive(body, path)
+        if isinstance(incoming, Reply):
+            self._replies[request_id] = incoming
+        else:
+            self.accept(request_id, incoming, can_stream=can_stream)
+
+    def receive(self, body: Any, path: str = "") -> Incoming | Reply:
+        """Read a request, and answer it if that needs no engine. Changes nothing but the counts."""
+        api = self._paths.get(path)
+        if api is None:
+            self.metrics.ended("not_found")
+            return unknown_path(path)
+        if isinstance(api, Reply):
+            return api
         try:
-            self._accept(request_id, parse(body))
+            action = api.parse(body)
+            if isinstance(action, ControlRequest):
+                return self._control.answer(
+                    action, num_running=self._engine.num_running, num_waiting=self._num_waiting
+                )
+            return Incoming(api, action, self.metrics.arrived())
         except ApiError as error:
-            self._replies[request_id] = _refusal(error)
+            return self._refuse(api, error)
         except Exception:
-            _logger.exception("request %s failed", request_id)
-            self._replies[request_id] = _refusal(internal_error())
+            _logger.exception("a request could not be read")
+            return self._refuse(api, internal_error())
+
+    def accept(self, request_id: str, incoming: Incoming, *, can_stream: bool = True) -> None:
+        """Take a request that needs the engine or a session."""
+        deadline = self._clock() + self._settings.deadline_seconds
+        api, action, timeline = incoming.api, incoming.action, incoming.timeline
+        exchange = Exchange(request_id, api, action, deadline, can_stream, timeline)
+        taken = sum(other.num_sequences for other in self._exchanges.values())
+        if taken + exchange.num_sequences > self._settings.slots + self._settings.max_waiting:
+            refusal = ApiError(503, "overloaded", "too many requests are waiting, try again later")
+            self._fail(exchange, refusal)
+        else:
+            self._exchanges[request_id] = exchange
 
     def cancel(self, request_id: str) -> None:
-        """Forget a request whose client is gone; its slot and its session are free at once."""
+        """Forget a request whose client is gone; its slots and its session are free at once."""
         self._replies.pop(request_id, None)
         if request_id in self._exchanges:
-            self._end(self._exchanges[request_id])
+            self._end(self._exchanges[request_id], "cancelled")
 
     def cancel_all_but(self, request_ids: set[str]) -> None:
         """Forget every request that is not among these."""
         for request_id in (self._exchanges.keys() | self._replies.keys()) - request_ids:
             self.cancel(request_id)
 
-    def step(self) -> dict[str, Reply]:
-        """Move every request on; return the replies that are ready, each once."""
+    def step(self) -> dict[str, Answer]:
+        """Move every request on; return the replies and parts of streams that are ready, each once."""
         self._expire()
         self._start_waiting()
         self._decode()
+        self.metrics.load(running=self._engine.num_running, waiting=self._num_waiting)
         replies, self._replies = self._replies, {}
         return replies
 
@@ -120,49 +152,10 @@ class Service:
         busy = self._engine.num_running or self._engine.num_waiting or self._replies
         return 0.0 if busy else _RETRY_SECONDS
 
-    def _accept(self, request_id: str, request: Request) -> None:
-        if isinstance(request, HealthRequest):
-            self._replies[request_id] = Reply(200, self._health())
-        elif isinstance(request, StatusRequest):
-            self._replies[request_id] = Reply(200, self._status())
-        elif isinstance(request, TrainRequest):
-            raise ApiError(
-                403,
-                "train_disabled",
-                f"this server never trains; train offline: {OFFLINE_COMMAND}",
-                command=OFFLINE_COMMAND,
-            )
-        else:
-            if len(self._exchanges) >= self._settings.slots + self._settings.max_waiting:
-                raise ApiError(503, "overloaded", "too many requests are waiting, try again later")
-            deadline = self._clock() + self._settings.deadline_seconds
-            self._exchanges[request_id] = Exchange(request_id, request, self._session(request), deadline)
-
-    def _session(self, request: GenerateRequest | ClearSessionRequest) -> str | None:
-        """The conversation of a request; requests without a name share one unless that is switched off."""
-        if request.session_id is None and not self._settings.sessions.share_default:
-            return None
-        return request.session_id or "default"
-
-    def _health(self) -> dict[str, Any]:
-        device = str(self._served.device)
-        return {
-            "status": "healthy",
-            "device": device,
-            "cuda_available": device.startswith("cuda"),
-            "model_initialized": True,
-        }
-
-    def _status(self) -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "initialized": True,
-            **self._description,
-            "requests_running": self._engine.num_running,
-            "requests_waiting": len(self._exchanges) - self._engine.num_running,
-            "sessions": self._sessions.count(),
-            "training_job": None,
-        }
+    @property
+    def _num_waiting(self) -> int:
+        exchanges = list(self._exchanges.values())  # a copy: another thread may ask
+        return self._engine.num_waiting + sum(not exchange.is_running for exchange in exchanges)
 
     def _expire(self) -> None:
         now = self._clock()
@@ -195,72 +188,85 @@ class Service:
         if isinstance(exchange.request, ClearSessionRequest):
             self._clear(exchange)
         else:
-            self._generate(exchange, exchange.request, history)
+            self._generate(exchange, history)
 
     def _clear(self, exchange: Exchange) -> None:
-        if exchange.session_id is not None:
-            self._sessions.forget(exchange.session_id)
-        name = exchange.session_id or "default"
-        self._finish(exchange, {"status": "success", "message": f"session {name} is cleared"})
+        assert exchange.session_id is not None
+        self._sessions.forget(exchange.session_id)
+        message = f"session {exchange.session_id} is cleared"
+        self._finish(exchange, Reply(200, {"status": "success", "message": message}), "cleared")
 
-    def _generate(self, exchange: Exchange, request: GenerateRequest, history: list[Turn]) -> None:
-        context = self._engine.context_length
-        prompt_ids = encode_prompt(
-            self._served.tokenizer,
-            history,
-            request.prompt,
-            style=self._served.style,
-            max_tokens=context - min(request.max_length, context // 2),
-        )
-        exchange.num_prompt_tokens = len(prompt_ids)
-        exchange.seed = secrets.randbelow(2**31) if request.seed is None else request.seed
+    def _generate(self, exchange: Exchange, history: list[Turn]) -> None:
+        """Give the engine one sequence for each reply to each prompt."""
+        generation = exchange.generation
+        exchange.seed = secrets.randbelow(2**31) if generation.seed is None else generation.seed
+        for prompt in generation.prompts:
+            prompt_ids = self._served.encode(prompt, history, generation.params.max_new_tokens)
+            for _ in range(generation.num_choices):
+                index = len(exchange.choices)
+                params = generation.params_of(index, exchange.seed)
+                pieces = Pieces(generation.stop)
+                exchange.choices.append(Choice(index, params.seed, len(prompt_ids), pieces, self._vocabulary))
+                self._add(SequenceId(exchange.request_id, index), prompt_ids, params)
+
+    def _add(self, sequence_id: SequenceId, prompt_ids: list[int], params: SamplingParams) -> None:
         try:
-            self._engine.add(exchange.request_id, prompt_ids, request.sampling(exchange.seed))
+            self._engine.add(sequence_id, prompt_ids, params)
         except PromptTooLongError as error:
-            raise ApiError(400, "prompt_too_long", f"prompt: {error}") from error
+            raise ApiError(400, "prompt_too_long", f"prompt: {error}", param="prompt") from error
         except EngineFullError as error:
             raise ApiError(503, "overloaded", str(error)) from error
 
     def _decode(self) -> None:
+        tokens = self._pace.tokens(someone_waits=self._engine.num_waiting > 0)
+        begun = self._clock()
         try:
-            progress = self._engine.step(self._settings.tokens_per_step)
+            progress = self._engine.step(tokens)
         except Exception:
             _logger.exception("the engine failed; %d requests are lost", self.num_in_flight)
             for exchange in list(self._exchanges.values()):
                 self._fail(exchange, internal_error())
             return
-        for request_id, news in progress.items():
-            exchange = self._exchanges[str(request_id)]
-            exchange.accept(news.new_ids, news.finish_reason, self._served.tokenizer)
-            if exchange.finish_reason:
-                self._guarded(exchange, self._answer)
+        self._pace.note(tokens, self._clock() - begun)
+        self.metrics.step(len(progress), sum(len(news.new_ids) for news in progress.values()))
+        moved: dict[str, dict[int, Progress]] = defaultdict(dict)
+        for sequence_id, news in progress.items():
+            assert isinstance(sequence_id, SequenceId)
+            moved[sequence_id.request_id][sequence_id.choice] = news
+        for request_id, news_by_choice in moved.items():
+            self._guarded(self._exchanges[request_id], partial(self._advance, news=news_by_choice))
+
+    def _advance(self, exchange: Exchange, news: dict[int, Progress]) -> None:
+        """Take what a step brought to a request's replies, and hand out what may be shown."""
+        exchange.timeline.tokens(max(len(progress.new_ids) for progress in news.values()))
+        for index, progress in news.items():
+            choice = exchange.choices[index]
+            if choice.num_tokens == 0:
+                self.metrics.prompt(choice.num_prompt_tokens, progress.cached_tokens)
+            choice.accept(progress)
+            if choice.finish_reason and not progress.finish_reason:  # at a stop string, unknown to the engine
+                self._engine.cancel(SequenceId(exchange.request_id, index))
+        if exchange.is_finished:
+            self._answer(exchange)
+        elif exchange.streams:
+            events = exchange.take_events()
+            if events:
+                exchange.has_begun = True
+                self._replies[exchange.request_id] = StreamPart(tuple(events), is_last=False)
 
     def _answer(self, exchange: Exchange) -> None:
-        request = exchange.request
-        assert isinstance(request, GenerateRequest)  # the engine gets no other
-        text = exchange.text(self._served.tokenizer)
+        """Put the reply into its conversation, then send it, or the end of its stream."""
+        events = exchange.take_events()
         if exchange.session_id is not None:
-            turns = [Turn("user", request.prompt), Turn("assistant", text)]
-            self._sessions.give_back(exchange.session_id, turns)
+            prompt, text = exchange.generation.prompts[0].text, exchange.choices[0].whole.text
+            self._sessions.give_back(exchange.session_id, [Turn("user", prompt), Turn("assistant", text)])
             exchange.session_id = None
-        num_completion = len(exchange.output_ids)
-        self._finish(
-            exchange,
-            {
-                "status": "success",
-                "prompt": request.prompt,
-                "generated": text,
-                "session_id": self._session(request),
-                "finish_reason": exchange.finish_reason,
-                "usage": {
-                    "prompt_tokens": exchange.num_prompt_tokens,
-                    "completion_tokens": num_completion,
-                    "total_tokens": exchange.num_prompt_tokens + num_completion,
-                },
-                "model_version": self._served.version,
-                "seed": exchange.seed,
-            },
-        )
+        if exchange.streams:
+            events += exchange.api.last_events(exchange)
+            answer: Answer = StreamPart(tuple(events), is_last=True)
+        else:
+            answer = Reply(200, exchange.api.reply(exchange))
+        self._finish(exchange, answer, exchange.choices[0].finish_reason or "")
 
     def _guarded(self, exchange: Exchange, move: Callable[[Exchange], None]) -> None:
         """Make a move; a failure is this request's alone."""
@@ -273,23 +279,28 @@ class Service:
             self._fail(exchange, internal_error())
 
     def _fail(self, exchange: Exchange, error: ApiError) -> None:
-        self._end(exchange)
-        self._replies[exchange.request_id] = _refusal(error)
+        refusal = exchange.api.refusal(error)
+        begun = exchange.has_begun
+        answer = StreamPart((refusal,), is_last=True) if begun else Reply(error.status, refusal)
+        self._finish(exchange, answer, error.code)
 
-    def _finish(self, exchange: Exchange, body: dict[str, Any]) -> None:
-        self._end(exchange)
-        self._replies[exchange.request_id] = Reply(200, body)
+    def _refuse(self, api: Api, error: ApiError) -> Reply:
+        self.metrics.ended(error.code)
+        return Reply(error.status, api.refusal(error))
 
-    def _end(self, exchange: Exchange) -> None:
-        """Let go of everything that a request holds."""
+    def _finish(self, exchange: Exchange, answer: Answer, outcome: str) -> None:
+        self._end(exchange, outcome)
+        self._replies[exchange.request_id] = answer
+
+    def _end(self, exchange: Exchange, outcome: str) -> None:
+        """Let go of everything that a request holds, and count it."""
+        exchange.timeline.end()
+        self.metrics.ended(outcome)
         self._exchanges.pop(exchange.request_id, None)
-        self._engine.cancel(exchange.request_id)
+        for choice in exchange.choices:
+            self._engine.cancel(SequenceId(exchange.request_id, choice.index))
         if exchange.is_running and exchange.session_id is not None:
             try:
                 self._sessions.give_back(exchange.session_id)
             except Exception:
                 _logger.exception("session %s could not be given back", exchange.session_id)
-
-
-def _refusal(error: ApiError) -> Reply:
-    return Reply(error.status, error.body)

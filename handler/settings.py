@@ -29,13 +29,15 @@ class HandlerSettings:
     """How one worker runs the engine.
 
     `slots` requests decode together and `max_waiting` more may wait; TorchServe's batchSize should exceed
-    their sum, so that health checks and refusals get through while all of them are taken.
+    their sum, so that health checks and refusals get through while all of them are taken. A step decodes at
+    most `tokens_per_step` tokens for each request, fewer when they would take too long.
     """
 
-    slots: int = 16
-    max_waiting: int = 40
-    tokens_per_step: int = 8
+    slots: int = 32
+    max_waiting: int = 96
+    tokens_per_step: int = 32
     deadline_seconds: float = 60.0
+    precision: str = "auto"
     threads: int = 1
     sessions: SessionSettings = field(default_factory=SessionSettings)
 

@@ -23,6 +23,7 @@ from model.checkpoint import (
     file_sha256,
     tokenizer_path,
 )
+from model.native import build
 from model.tokenizer import Tokenizer, TokenizerError
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 
@@ -31,6 +32,7 @@ PROFILES = {"continuous": "model-config.yaml", "workers": "model-config.workers.
 RECORD = "package.json"  # in the archive: what it was made of
 _ROOT = Path(__file__).resolve().parent.parent
 _CODE = ("model", "handler")
+_CODE_SUFFIXES = (".py", ".yaml", ".cpp", ".h")
 
 
 class PackageError(RuntimeError):
@@ -74,10 +76,11 @@ class Package:
             (export / f"{MODEL_NAME}.mar").replace(archive)
 
     def _stage(self, content: Path) -> None:
-        for name in _CODE:
-            shutil.copytree(
-                _ROOT / name, content / name, ignore=shutil.ignore_patterns("__pycache__", "*.yaml")
-            )
+        for path in _code_files():
+            if path.suffix != ".yaml":
+                target = content / path.relative_to(_ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
         shutil.copyfile(self.checkpoint, content / CHECKPOINT_NAME)
         shutil.copyfile(self.tokenizer, content / TOKENIZER_NAME)
         shutil.copyfile(_ROOT / "handler" / PROFILES[self.profile], content / "model-config.yaml")
@@ -114,12 +117,25 @@ def read_record(archive: Path) -> dict[str, str] | None:
         return None
 
 
+def _build_native() -> None:
+    """Build the native decoder unless it is there; without a compiler the archive serves with PyTorch."""
+    try:
+        build.build()
+    except build.BuildError as error:
+        click.echo(f"package: no native decoder, PyTorch will be used: {error}", err=True)
+
+
+def _code_files() -> list[Path]:
+    """Return the files that serve, in a fixed order: the code, and its native part if it could be built."""
+    library = build.library_path()
+    files = [p for name in _CODE for p in (_ROOT / name).rglob("*") if p.suffix in _CODE_SUFFIXES]
+    return sorted([*files, library] if library else files)
+
+
 def _code_sha256() -> str:
     digest = hashlib.sha256()
-    for name in _CODE:
-        for path in sorted((_ROOT / name).rglob("*")):
-            if path.is_file() and path.suffix in (".py", ".yaml"):
-                digest.update(str(path.relative_to(_ROOT)).encode() + path.read_bytes())
+    for path in _code_files():
+        digest.update(str(path.relative_to(_ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -154,6 +170,7 @@ def main(
     archive = Path(output) if output else Path(model_store) / f"{MODEL_NAME}.mar"
     try:
         package.check()
+        _build_native()
         if if_changed and read_record(archive) == package.record():
             click.echo(f"{archive} is up to date (version {version}, profile {profile})")
             return

@@ -17,6 +17,7 @@ from model.tokenizer import Tokenizer
 from train.arguments import TrainingArguments
 from train.corpus import Document
 from train.loop import StepReport, Trainer
+from train.precision import bits_per_char_by_precision
 from train.progress import ProgressBar
 from train.score import score
 from train.state import TrainingState, state_path
@@ -78,6 +79,9 @@ class Recorder:
         if self._trainer.position.batch or not self._metrics:  # else the epoch's end has just scored it
             parts["validation"] = self._data.validation
         self._metrics |= self._evaluate(**parts)
+        self._metrics["bits_per_char_by_precision"] = bits_per_char_by_precision(
+            self._trainer.model, self._data.tokenizer, self._data.validation
+        )
         self.save()
         if self._trainer.is_finished:
             state_path(self._path).unlink(missing_ok=True)

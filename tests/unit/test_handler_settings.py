@@ -34,8 +34,8 @@ def test_the_environment_names_the_sessions_file(tmp_path: Path) -> None:
     ("handler", "message"),
     [
         ({"slot": 3}, "unknown setting slot"),
-        ({"slots": "3"}, "slots must be like 16, got '3'"),
-        ({"slots": True}, "slots must be like 16"),
+        ({"slots": "3"}, "slots must be like 32, got '3'"),
+        ({"slots": True}, "slots must be like 32"),
         ({"slots": 0}, "slots must be positive"),
         ({"sessions": {"max_turns": -1}}, "max_turns must be positive"),
         ({"sessions": {"share_default": 1}}, "share_default must be like True"),

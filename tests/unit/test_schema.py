@@ -17,8 +17,9 @@ def test_defaults_are_the_contract() -> None:
     assert (request.action, request.max_length, request.temperature) == ("generate", 50, 0.5)
     assert (request.top_k, request.top_p, request.repetition_penalty) == (40, 0.9, 1.2)
     assert (request.quantum_noise, request.stream, request.seed) == (False, False, None)
-    params = request.sampling(seed=7)
-    assert (params.temp_min, params.temp_max) == pytest.approx((0.4, 0.6))
+    generation = request.generation("default")
+    assert (generation.params.temp_min, generation.params.temp_max) == pytest.approx((0.4, 0.6))
+    assert (generation.session_id, generation.num_choices, generation.params.logprobs) == ("default", 1, None)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -49,4 +50,21 @@ def test_a_stop_string_may_stand_alone() -> None:
     one, many = parse({"prompt": "x", "stop": "。"}), parse({"prompt": "x", "stop": ["。", "！"]})
     assert isinstance(one, GenerateRequest)
     assert isinstance(many, GenerateRequest)
-    assert (one.stop_strings, many.stop_strings) == (["。"], ["。", "！"])
+    assert one.generation(None).stop == ("。",)
+    assert many.generation(None).stop == ("。", "！")
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "expected"), [(None, None), (False, None), (True, 0), (0, 0), (1, 1), (20, 20)]
+)
+def test_log_probabilities_may_be_a_switch_or_a_number(logprobs: object, expected: int | None) -> None:
+    request = parse({"prompt": "x", "logprobs": logprobs})
+    assert isinstance(request, GenerateRequest)
+    assert request.generation(None).params.logprobs == expected
+
+
+def test_a_request_names_its_session_or_takes_the_default() -> None:
+    for body, expected in (({}, "default"), ({"session_id": "a"}, "a")):
+        request = parse({"prompt": "x", **body})
+        assert isinstance(request, GenerateRequest)
+        assert request.generation("default").session_id == expected

@@ -1,0 +1,104 @@
+"""A thread that runs the service, so that decoding goes on while TorchServe carries requests and replies.
+
+Between two calls of the handler TorchServe spends milliseconds on its own protocol; an engine that ran inside
+those calls would stand still meanwhile, and a health check would wait for the step that runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from handler.errors import internal_error
+from handler.replies import Answer, Reply, merge
+from handler.service import Service
+
+_logger = logging.getLogger(__name__)
+
+
+class Driver:
+    """Takes requests and gives answers in the caller's thread; the service lives in its own.
+
+    Commands go in through a queue and answers come out under a condition: nothing of the service is touched
+    by two threads, except `Service.receive`, which changes nothing.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._news = threading.Condition()
+        self._answers: dict[str, Answer] = {}  # the next answer of each request, merged until it is taken
+        self._in_flight: set[str] = set()  # requests whose last answer was not taken
+        threading.Thread(target=self._run, name="neuroq-service", daemon=True).start()
+
+    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> None:
+        """Take a request as Service.submit does; what needs no engine is answered at once."""
+        incoming = self._service.receive(body, path)
+        with self._news:
+            self._in_flight.add(request_id)
+            if isinstance(incoming, Reply):
+                self._answers[request_id] = incoming
+                return
+        self._commands.put(partial(self._service.accept, request_id, incoming, can_stream=can_stream))
+
+    def cancel_all_but(self, request_ids: set[str]) -> None:
+        """Forget every request that is not among these; nothing more comes of it."""
+        with self._news:
+            gone = self._in_flight - request_ids
+            self._in_flight -= gone
+            for request_id in gone:
+                self._answers.pop(request_id, None)
+        for request_id in gone:
+            self._commands.put(partial(self._service.cancel, request_id))
+
+    def take(self, seconds: float) -> dict[str, Answer]:
+        """Return what is ready, waiting for something for at most `seconds`."""
+        with self._news:
+            self._news.wait_for(lambda: self._answers, timeout=seconds)
+            answers, self._answers = self._answers, {}
+            self._in_flight -= {request_id for request_id, answer in answers.items() if answer.is_last}
+        return answers
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._obey()
+                self._publish(self._service.step())
+            except Exception:
+                _logger.exception("the service failed; every request in flight is lost")
+                self._lose_everything()
+
+    def _obey(self) -> None:
+        """Carry out the commands that came; wait for one while there is nothing else to do."""
+        seconds = self._service.wait_seconds()
+        try:
+            if seconds == 0:
+                self._commands.get_nowait()()
+            else:
+                self._commands.get(timeout=seconds)()
+            while True:
+                self._commands.get_nowait()()
+        except Empty:
+            return
+
+    def _publish(self, answers: dict[str, Answer]) -> None:
+        if not answers:
+            return
+        with self._news:
+            for request_id, answer in answers.items():
+                if request_id in self._in_flight:  # else cancelled meanwhile
+                    earlier = self._answers.get(request_id)
+                    self._answers[request_id] = merge(earlier, answer) if earlier else answer
+            self._news.notify()
+
+    def _lose_everything(self) -> None:
+        self._service.cancel_all_but(set())
+        error = internal_error()
+        with self._news:
+            lost = self._in_flight - self._answers.keys()
+            self._answers |= {request_id: Reply(error.status, error.body) for request_id in lost}
+            self._news.notify()

@@ -1,0 +1,1 @@
+"""The native CPU decode path: C++ that is built once and used where the library is there."""
