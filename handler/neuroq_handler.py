@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import single_worker
+from handler import worker_log, worker_place
 from handler.driver import Driver
 from handler.outbox import Outbox
 from handler.replies import Answer, StreamPart
+from handler.reporter import Reporter
 from handler.served_model import ServedModel
 from handler.service import Service
 from handler.sessions import SessionStore
@@ -36,7 +37,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def __init__(self) -> None:
         super().__init__()
         self._continuous = False
-        self._place: Any = None  # the open lock file of the one worker
+        self._place: worker_place.WorkerPlace
         self._driver: Driver
         self._outbox: Outbox
 
@@ -46,8 +47,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         settings = read_settings(config, os.environ)
         version = context.manifest["model"]["modelVersion"]
         self._continuous = bool(config.get("continuousBatching"))
-        if self._continuous:
-            self._place = single_worker.claim(context.model_name, version)
+        self._place = worker_place.claim(context.model_name, version, only_one=self._continuous)
         torch.set_num_threads(settings.threads)
         served = ServedModel.load(
             Path(context.system_properties["model_dir"]),
@@ -56,7 +56,11 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             device=_device(context.system_properties.get("gpu_id")),
         )
         sessions = SessionStore(sessions_path(settings.sessions), settings.sessions)
-        self._driver = Driver(Service(served, sessions, settings))
+        service = Service(served, sessions, settings)
+        self._driver = Driver(service)
+        labels = {"model_name": context.model_name, "model_version": version}
+        Reporter(service.metrics, context.metrics, labels, self._place.number).start()
+        worker_log.quiet()
         headers = {
             "Worker": str(os.getpid()),
             "Version": version,

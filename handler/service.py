@@ -147,10 +147,11 @@ class Service:
         replies, self._replies = self._replies, {}
         return replies
 
-    def wait_seconds(self) -> float:
-        """How long a caller that loops may sleep before the next step: 0 while anything decodes."""
-        busy = self._engine.num_running or self._engine.num_waiting or self._replies
-        return 0.0 if busy else _RETRY_SECONDS
+    def wait_seconds(self) -> float | None:
+        """How long a caller that loops may sleep before the next step, None: until something is submitted."""
+        if self._engine.num_running or self._engine.num_waiting or self._replies:
+            return 0.0
+        return _RETRY_SECONDS if self._exchanges else None
 
     @property
     def _num_waiting(self) -> int:
@@ -226,6 +227,8 @@ class Service:
             _logger.exception("the engine failed; %d requests are lost", self.num_in_flight)
             for exchange in list(self._exchanges.values()):
                 self._fail(exchange, internal_error())
+            return
+        if not progress:
             return
         self._pace.note(tokens, self._clock() - begun)
         self.metrics.step(len(progress), sum(len(news.new_ids) for news in progress.values()))

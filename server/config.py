@@ -5,7 +5,7 @@ Pure. Values are escaped as Java reads them, so that a folder with Japanese char
 
 from server.settings import LOOPBACK, Settings
 
-LOG_CONFIG_NAME = "log4j2.xml"
+LOG_CONFIG_NAME, METRICS_CONFIG_NAME = "log4j2.xml", "metrics.yaml"
 
 
 def instance_overrides(settings: Settings) -> dict[str, str]:
@@ -18,6 +18,7 @@ def instance_overrides(settings: Settings) -> dict[str, str]:
         "grpc_management_address": LOOPBACK,
         "grpc_inference_port": str(settings.grpc_port),
         "grpc_management_port": str(settings.grpc_management_port),
+        "metrics_config": METRICS_CONFIG_NAME,
         "model_store": str(settings.model_store),
         "load_models": settings.archive.name,
     }

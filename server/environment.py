@@ -25,7 +25,6 @@ def server_environment(
         "JAVA_HOME": str(java_home),
         "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}:{TOOLS}",
         "LOG_LOCATION": str(settings.log_dir),
-        "METRICS_LOCATION": str(settings.log_dir),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from server.archive import archive_profile, require_archive
-from server.config import LOG_CONFIG_NAME, parse_properties, render_config
+from server.config import LOG_CONFIG_NAME, METRICS_CONFIG_NAME, parse_properties, render_config
 from server.environment import server_environment
 from server.errors import ServerError
 from server.java import MIN_VERSION, find_java_home
@@ -120,7 +120,8 @@ def _prepare_run_dir(settings: Settings, root: Path) -> dict[str, str]:
     (settings.run_dir / "key_file.json").unlink(missing_ok=True)
     text = render_config((root / "config.properties").read_text(encoding="utf-8"), settings)
     (settings.run_dir / "config.properties").write_text(text, encoding="utf-8")
-    shutil.copyfile(Path(__file__).with_name(LOG_CONFIG_NAME), settings.run_dir / LOG_CONFIG_NAME)
+    for name in (LOG_CONFIG_NAME, METRICS_CONFIG_NAME):
+        shutil.copyfile(Path(__file__).with_name(name), settings.run_dir / name)
     return parse_properties(text)
 
 

@@ -32,6 +32,8 @@ def settings(**options: str | None) -> Settings:
         ("async_logging", "true"),
         ("disable_system_metrics", "true"),
         ("load_models", "neuroq.mar"),
+        ("metrics_mode", "prometheus"),
+        ("model_metrics_auto_detect", "false"),
     ],
 )
 def test_safe_default(key: str, value: str) -> None:
@@ -128,7 +130,7 @@ def test_values_are_escaped_as_java_reads_them(value: str, expected: str) -> Non
 def test_every_log_file_is_bounded() -> None:
     tree = ElementTree.parse(ROOT / "server" / "log4j2.xml")
     files = tree.findall(".//RollingFile")
-    assert {file.get("name") for file in files} == {"ts_log", "model_log", "model_metrics"}
+    assert {file.get("name") for file in files} == {"ts_log", "model_log"}
     for file in files:
         assert file.find("SizeBasedTriggeringPolicy") is not None
         assert "%i" in str(file.get("filePattern"))  # without it, rolling over overwrites
