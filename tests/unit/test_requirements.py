@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("serve", "train", "dev", "java")
+NAMES = ("serve", "train", "dev", "java", "bench")
 
 
 def locked(name: str) -> list[Requirement]:

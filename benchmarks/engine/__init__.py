@@ -1,0 +1,1 @@
+"""Decode speed: NeuroQ's engine and its rivals, side by side on one machine, one thread each."""

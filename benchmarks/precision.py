@@ -1,0 +1,92 @@
+"""What reduced precision costs: bits per character on text, and greedy texts against the PyTorch path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks.machine import as_markdown, describe
+from model.checkpoint import Checkpoint, tokenizer_path
+from model.decoder import Decoder, Row
+from model.native.decoder import NativeDecoder
+from model.network import NeuroQ
+from model.precision import FLOAT32, MAX_LOSS
+from model.sampling import SamplingParams
+from model.tokenizer import Tokenizer
+from model.torch_decoder import TorchDecoder
+from train.arguments import DEFAULT_CHECKPOINT_PATH
+from train.corpus import Document, read_documents
+from train.precision import bits_per_char_by_precision
+
+NUM_PROMPTS, NUM_NEW_TOKENS, MAX_PROMPT_TOKENS = 50, 200, 50
+GREEDY = SamplingParams(max_new_tokens=NUM_NEW_TOKENS, temp_min=0, temp_max=0)
+
+
+def greedy_ids(decoder: Decoder, prompts: Sequence[list[int]]) -> list[list[int]]:
+    """Continue each prompt by NUM_NEW_TOKENS ids, without an end."""
+    rows = [Row(0, prompt, 0, [], GREEDY, 0.0, NUM_NEW_TOKENS) for prompt in prompts]
+    return [decoder.decode([row])[0].ids for row in rows]
+
+
+def same_greedy_texts(network: NeuroQ, prompts: Sequence[list[int]]) -> int:
+    """Return how many prompts the native float32 path continues exactly as the PyTorch path."""
+    reference = greedy_ids(TorchDecoder(network, num_slots=1), prompts)
+    native = greedy_ids(NativeDecoder(network, num_slots=1, precision=FLOAT32), prompts)
+    return sum(a == b for a, b in zip(reference, native, strict=True))
+
+
+def prompts_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[list[int]]:
+    """Return the beginnings of the first documents, as ids."""
+    return [document.encode(tokenizer)[:MAX_PROMPT_TOKENS] for document in documents[:NUM_PROMPTS]]
+
+
+@click.command(name="precision")
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option("--output", default="docs/benchmarks", show_default=True, help="Folder of the table.")
+def main(texts: tuple[str, ...], checkpoint_path: str, output: str) -> None:
+    """Measure a checkpoint on TEXTS that it was not trained on (files as for train)."""
+    torch.set_num_threads(1)
+    path = Path(checkpoint_path)
+    checkpoint, tokenizer = Checkpoint.load(path), Tokenizer.load(tokenizer_path(path))
+    checkpoint.check_tokenizer(tokenizer)
+    documents = read_documents(texts)
+    network = checkpoint.build().freeze()
+    scores = bits_per_char_by_precision(network, tokenizer, documents)
+    prompts = prompts_of(documents, tokenizer)
+    same = same_greedy_texts(network, prompts)
+    table = _table(scores, same, len(prompts), sum(d.num_characters for d in documents))
+    Path(output).mkdir(parents=True, exist_ok=True)
+    Path(output, "precision.md").write_text("\n".join([table, *as_markdown(describe(["torch"])), ""]))
+    click.echo(table)
+    sys.exit(same < len(prompts) or any(score / scores[FLOAT32] - 1 > MAX_LOSS for score in scores.values()))
+
+
+def _table(scores: dict[str, float], same: int, num_prompts: int, num_characters: int) -> str:
+    rows = [
+        f"| {name} | {score:.4f} | {score / scores[FLOAT32] - 1:+.2%} |" for name, score in scores.items()
+    ]
+    return "\n".join(
+        [
+            "# Precision",
+            "",
+            f"Bits per character on {num_characters:,} characters of held-out text; "
+            f"at most {MAX_LOSS:+.1%} is allowed.",
+            "",
+            "| weights | bits per character | against float32 |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"Greedy text of {NUM_NEW_TOKENS} tokens, native float32 against the PyTorch path: "
+            f"{same} of {num_prompts} prompts identical.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
