@@ -98,7 +98,10 @@ class Driver:
     def _lose_everything(self) -> None:
         self._service.cancel_all_but(set())
         error = internal_error()
+        refusal = Reply(error.status, error.body)
         with self._news:
-            lost = self._in_flight - self._answers.keys()
-            self._answers |= {request_id: Reply(error.status, error.body) for request_id in lost}
+            for request_id in self._in_flight:
+                earlier = self._answers.get(request_id)
+                if earlier is None or not earlier.is_last:
+                    self._answers[request_id] = merge(earlier, refusal) if earlier else refusal
             self._news.notify()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from handler.errors import invalid_request
 from model.dialogue import Turn
 from model.sampling import SamplingParams
 
 _SEEDS = 2**63
+# A reply of more than max_response_size (config.properties, 4 MiB) makes TorchServe drop the worker with all
+# that it is answering. A token takes some 600 bytes at most with what stands around it.
+MAX_LOGPROBS_IN_ALL = 6000
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Generation:
     def num_sequences(self) -> int:
         """Replies in all."""
         return len(self.prompts) * self.num_choices
+
+    def check_size(self, context_length: int) -> None:
+        """Raise ApiError (400) when the log probabilities could be more than one reply can hold."""
+        if self.params.logprobs is None:
+            return
+        num_tokens = self.num_sequences * min(self.params.max_new_tokens, context_length)
+        count = num_tokens * (1 + self.params.logprobs)
+        if count > MAX_LOGPROBS_IN_ALL:
+            rule = f"tokens times replies times (1 + alternatives) may be {MAX_LOGPROBS_IN_ALL}, not {count}"
+            raise invalid_request(f"logprobs: {rule}", "logprobs")
 
     def params_of(self, choice: int, seed: int) -> SamplingParams:
         """Return how the choice of that index is sampled, given the seed of the first."""

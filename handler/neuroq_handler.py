@@ -59,7 +59,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         service = Service(served, sessions, settings)
         self._driver = Driver(service)
         labels = {"model_name": context.model_name, "model_version": version}
-        Reporter(service.metrics, context.metrics, labels, self._place.number).start()
+        Reporter(service.metrics, context.metrics, labels, self._place).start()
         worker_log.quiet()
         headers = {
             "Worker": str(os.getpid()),

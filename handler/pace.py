@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-# A step is what an arriving request waits for, and what its fixed cost is spread over: short while someone
-# waits for a first token, longer while all that run are under way.
-SHORT_STEP = 0.004  # seconds
-LONG_STEP = 0.008
-_MEMORY = 0.8  # weight of the past in the running mean
+from math import ceil
+
+# A step is what an arriving request waits for, and what its fixed cost is spread over: shorter while someone
+# waits for a slot, longer while all that came are under way.
+SHORT_STEP = 0.008  # seconds
+LONG_STEP = 0.016
+_MEMORY = 0.7  # weight of the past in the running mean
 
 
 class Pace:
-    """Learns what a token for every running row costs, and gives each step its number of tokens."""
+    """Learns what a token costs, its share of a step's fixed cost included, and gives each step a budget."""
 
-    def __init__(self, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
+    def __init__(self) -> None:
         self._seconds_per_token: float | None = None
 
-    def tokens(self, *, someone_waits: bool) -> int:
-        """Return the tokens per row of the next step, 1 to `max_tokens`."""
-        if self._seconds_per_token is None:
-            return 1
-        wanted = SHORT_STEP if someone_waits else LONG_STEP
-        affordable = wanted / max(self._seconds_per_token, wanted / self._max_tokens)
-        return max(1, int(affordable))
+    def budget(self, *, someone_waits: bool) -> int | None:
+        """Return how many tokens the next step may decode in all, None while nothing is known."""
+        if not self._seconds_per_token:
+            return None
+        return ceil((SHORT_STEP if someone_waits else LONG_STEP) / self._seconds_per_token)
 
     def note(self, num_tokens: int, seconds: float) -> None:
-        """Take what a step of so many tokens per row took."""
-        latest = seconds / num_tokens
+        """Take what a step of so many tokens, over all sequences, took."""
+        latest = seconds / max(num_tokens, 1)
         known = latest if self._seconds_per_token is None else self._seconds_per_token
         self._seconds_per_token = _MEMORY * known + (1 - _MEMORY) * latest

@@ -21,8 +21,8 @@ _Decoder = codecs.getincrementaldecoder("utf-8")
 class Pieces:
     """Takes a reply's bytes, token by token, and gives the text that may be shown.
 
-    All pieces joined are the text before the first stop string, without broken characters at its end. The
-    work for a token depends on its own length and the stop strings', not on the length of the reply.
+    All pieces joined are the text before the first stop string, or the whole text without broken characters
+    at its end. The work for a token depends on its own length and the stop strings', not on the reply's.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
@@ -39,6 +39,9 @@ class Pieces:
         """Take the bytes of the next token; `is_stopped` tells when a stop string is complete."""
         text = self._decoder.decode(data)
         self.num_characters += len(text)
+        if not self._stop:
+            self._ready += text
+            return
         held = self._held + text
         found = [at for at in (held.find(stop) for stop in self._stop) if at >= 0]
         self.is_stopped = bool(found)
@@ -53,13 +56,12 @@ class Pieces:
 
     def take(self) -> str:
         """Return what may be shown and was not returned before."""
-        text = self._ready.rstrip(_BROKEN)
-        broken = len(self._ready) - len(text)
+        text = self._ready if self.is_stopped else self._ready.rstrip(_BROKEN)
+        num_cut = len(self._ready) - len(text)
+        if text or self.is_stopped:
+            text, self._num_broken = _BROKEN * self._num_broken + text, 0
+        self._num_broken += num_cut
         self._ready = ""
-        if not text:
-            self._num_broken += broken
-            return ""
-        text, self._num_broken = _BROKEN * self._num_broken + text, broken
         self.num_shown += len(text)
         return text
 

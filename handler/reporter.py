@@ -15,6 +15,7 @@ from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
 from handler.metrics import METRICS, Metric, Metrics, Sample
+from handler.worker_place import WorkerPlace
 
 INTERVAL = 1.0  # seconds
 LABELS = ("model_name", "model_version")
@@ -25,15 +26,17 @@ class Reporter(Thread):
     """Takes what was counted and reports it, on a thread of its own.
 
     A thread, because TorchServe calls the handler only while there are requests: the last one's numbers
-    would stay behind. `worker` tells the gauges of several workers apart; it must come from a small set.
+    would stay behind. The place's number tells the gauges of several workers apart; those of a worker that
+    was killed would stay for ever, so the others set them to 0.
     """
 
-    def __init__(self, metrics: Metrics, cache: Any, labels: Mapping[str, str], worker: int) -> None:
+    def __init__(self, metrics: Metrics, cache: Any, labels: Mapping[str, str], place: WorkerPlace) -> None:
         super().__init__(name="metrics", daemon=True)
         self._metrics = metrics
         self._known = {metric: _known(cache, metric) for metric in METRICS}
         self._labels = [labels[name] for name in LABELS]
-        self._worker = str(worker)
+        self._place = place
+        self._vacant: set[int] = set()
         self._stopped = Event()
 
     def run(self) -> None:
@@ -41,6 +44,7 @@ class Reporter(Thread):
         while True:
             try:
                 self.report(self._metrics.take())
+                self.clear_vacant()
             except Exception:
                 _logger.exception("metrics could not be reported")
             if self._stopped.wait(INTERVAL):
@@ -53,9 +57,21 @@ class Reporter(Thread):
     def report(self, samples: Iterable[Sample]) -> None:
         """Hand samples to TorchServe."""
         for sample in samples:
-            own = self._worker if sample.metric.label == "worker" else sample.label
-            values = [*self._labels, own] if sample.metric.label else self._labels
-            self._known[sample.metric].add_or_update(sample.value, values)
+            own = self._place.number if sample.metric.label == "worker" else sample.label
+            self._emit(sample.metric, sample.value, str(own))
+
+    def clear_vacant(self) -> None:
+        """Set the gauges of workers that are gone to 0, once."""
+        vacant = self._place.vacant()
+        for number in vacant - self._vacant:
+            for metric in METRICS:
+                if metric.label == "worker":
+                    self._emit(metric, 0, str(number))
+        self._vacant = vacant
+
+    def _emit(self, metric: Metric, value: float, own_label: str) -> None:
+        values = [*self._labels, own_label] if metric.label else self._labels
+        self._known[metric].add_or_update(value, values)
 
 
 def _known(cache: Any, metric: Metric) -> Any:

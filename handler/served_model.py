@@ -37,7 +37,7 @@ class ServedModel:
         tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)
         checkpoint.check_tokenizer(tokenizer)
         digest = file_sha256(folder / CHECKPOINT_NAME)
-        return cls(name, version, device, checkpoint.build(), tokenizer, checkpoint.lineage, digest)
+        return cls(name, version, device, checkpoint.build().freeze(), tokenizer, checkpoint.lineage, digest)
 
     @property
     def style(self) -> Style:

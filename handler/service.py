@@ -17,6 +17,7 @@ from handler.choices import Choice
 from handler.control import Control, ControlRequest
 from handler.errors import ApiError, internal_error
 from handler.exchange import Api, Exchange, Incoming, SequenceId
+from handler.generation import Generation
 from handler.metrics import Metrics
 from handler.pace import Pace
 from handler.paths import paths, unknown_path
@@ -68,7 +69,7 @@ class Service:
             end_ids=served.tokenizer.stop_ids,
             max_waiting=settings.max_waiting,
         )
-        self._pace = Pace(settings.tokens_per_step)
+        self._pace = Pace()
         self._vocabulary = Vocabulary(served.tokenizer)
         default_session = DEFAULT_SESSION if settings.sessions.share_default else None
         self._paths = paths(served, default_session)
@@ -108,6 +109,8 @@ class Service:
                 return self._control.answer(
                     action, num_running=self._engine.num_running, num_waiting=self._num_waiting
                 )
+            if isinstance(action, Generation):
+                action.check_size(self._engine.context_length)
             return Incoming(api, action, self.metrics.arrived())
         except ApiError as error:
             return self._refuse(api, error)
@@ -219,10 +222,10 @@ class Service:
             raise ApiError(503, "overloaded", str(error)) from error
 
     def _decode(self) -> None:
-        tokens = self._pace.tokens(someone_waits=self._engine.num_waiting > 0)
+        budget = self._pace.budget(someone_waits=self._engine.num_waiting > 0)
         begun = self._clock()
         try:
-            progress = self._engine.step(tokens)
+            progress = self._engine.step(self._settings.tokens_per_step, budget)
         except Exception:
             _logger.exception("the engine failed; %d requests are lost", self.num_in_flight)
             for exchange in list(self._exchanges.values()):
@@ -230,8 +233,9 @@ class Service:
             return
         if not progress:
             return
-        self._pace.note(tokens, self._clock() - begun)
-        self.metrics.step(len(progress), sum(len(news.new_ids) for news in progress.values()))
+        num_tokens = sum(len(news.new_ids) for news in progress.values())
+        self._pace.note(num_tokens, self._clock() - begun)
+        self.metrics.step(len(progress), num_tokens)
         moved: dict[str, dict[int, Progress]] = defaultdict(dict)
         for sequence_id, news in progress.items():
             assert isinstance(sequence_id, SequenceId)

@@ -16,6 +16,11 @@ from model.slots import Slots
 # Prompt ids that one step takes in before it decodes: many long prompts at once must not hold up the rest.
 MAX_PROMPT_TOKENS_PER_STEP = 512
 
+# A sequence with fewer output ids is served before the others: short requests do not pay for long ones.
+YOUNG_TOKENS = 32
+# What every row gets in a step, whatever the budget: fewer would not be worth the step's fixed cost.
+LEAST_TOKENS = 4
+
 
 class EngineFullError(RuntimeError):
     """More requests wait than the engine admits."""
@@ -47,6 +52,11 @@ class Sequence:
     def ids(self) -> list[int]:
         """Prompt and output."""
         return self.prompt_ids + self.output_ids
+
+    @property
+    def is_young(self) -> bool:
+        """Whether it has produced so little that it may be a short one."""
+        return len(self.output_ids) < YOUNG_TOKENS
 
     @property
     def room(self) -> int:
@@ -155,13 +165,21 @@ class Engine:
         if request_id in self._running:
             self._release(self._running.pop(request_id))
 
-    def step(self, max_tokens: int = 1) -> dict[Hashable, Progress]:
-        """Decode up to `max_tokens` tokens a row; return what is new for each request that moved."""
+    def step(self, max_tokens: int = 1, budget: int | None = None) -> dict[Hashable, Progress]:
+        """Decode up to `max_tokens` tokens a row; return what is new for each request that moved.
+
+        `budget` bounds the tokens of all rows together, but every row may have LEAST_TOKENS.
+        """
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
         self._admit()
         running = list(self._running.values())
-        decoded = self.decoder.decode([s.row(max_tokens) for s in running]) if running else []
+        if not running:
+            return {}
+        if budget is None:
+            budget = max_tokens * len(running)
+        young, old = _shares(sum(s.is_young for s in running), len(running), budget)
+        decoded = self.decoder.decode([s.row(min(max_tokens, young if s.is_young else old)) for s in running])
         progress = {
             s.request_id: s.accept(news, self._end_ids) for s, news in zip(running, decoded, strict=True)
         }
@@ -182,3 +200,10 @@ class Engine:
 
     def _release(self, sequence: Sequence) -> None:
         self._slots.give_back(sequence.slot, sequence.ids[: sequence.num_cached])
+
+
+def _shares(num_young: int, num_running: int, budget: int) -> tuple[int, int]:
+    """Return the tokens of each young and of each other row: the young are served first."""
+    young = min(YOUNG_TOKENS, budget // max(num_young, 1))
+    old = (budget - num_young * young) // max(num_running - num_young, 1)
+    return max(young, LEAST_TOKENS), max(old, LEAST_TOKENS)

@@ -115,6 +115,7 @@ class NeuroQ(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.embed_dim)
         self.head = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
+        self._mean_correlation: float | None = None  # known once the network is frozen
         self.apply(_initialise)
 
     def forward(
@@ -147,8 +148,9 @@ class NeuroQ(nn.Module):
         return logits
 
     def freeze(self) -> NeuroQ:
-        """Turn into an inference model for good: no gradients, no noise, masked weights computed once."""
+        """Turn into an inference model for good: no gradients, no noise, constants computed once."""
         self.eval().requires_grad_(False)
+        self._mean_correlation = self.mean_correlation()
         for module in self.modules():
             if isinstance(module, QBNN):
                 module.fold()
@@ -160,13 +162,17 @@ class NeuroQ(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     @torch.no_grad()
+    def mean_correlation(self) -> float:
+        """Return r̄, the mean over blocks of the feed-forward QBNN's mean r, clamped to ±0.707."""
+        means = torch.stack([apqb.correlation(block.qbnn.theta).mean() for block in self._blocks()])
+        return means.mean().clamp(-_BAND, _BAND).item()
+
     def quantum_temperature(self, temp_min: float, temp_max: float) -> float:
         """Return the sampling temperature that the mean correlation r̄ picks between the two bounds.
 
         temperature = temp_min + (r̄ + 0.707) / 1.414 · (temp_max - temp_min), r̄ clamped to ±0.707.
         """
-        means = torch.stack([apqb.correlation(block.qbnn.theta).mean() for block in self._blocks()])
-        r = means.mean().clamp(-_BAND, _BAND).item()
+        r = self._mean_correlation if self._mean_correlation is not None else self.mean_correlation()
         return temp_min + (r + _BAND) / (2 * _BAND) * (temp_max - temp_min)
 
     @torch.no_grad()

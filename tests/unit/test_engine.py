@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import Engine, EngineFullError, PromptTooLongError
+from model.engine import LEAST_TOKENS, YOUNG_TOKENS, Engine, EngineFullError, PromptTooLongError
 from model.network import NeuroQ
 from model.sampling import SamplingParams
 from model.torch_decoder import TorchDecoder
@@ -244,3 +244,28 @@ def test_a_failing_decoder_loses_no_slot() -> None:
     engine.cancel("x")
     check(engine)
     assert engine.num_running == 0
+
+
+def test_a_budget_is_shared_and_young_requests_come_first() -> None:
+    network = tiny_model(V)
+    decoder = TorchDecoder(network, num_slots=8)
+    engine = Engine(decoder, temperature=network.quantum_temperature, end_ids=())
+    for number in range(3):
+        engine.add(number, prompt_of(5), SamplingParams(max_new_tokens=50, seed=number))
+    assert [len(news.new_ids) for news in engine.step(YOUNG_TOKENS).values()] == [YOUNG_TOKENS] * 3
+    engine.add("young", prompt_of(5), SamplingParams(max_new_tokens=20, seed=9))
+    progress = engine.step(32, budget=26)
+    assert len(progress["young"].new_ids) == 20
+    assert [len(progress[number].new_ids) for number in range(3)] == [LEAST_TOKENS] * 3
+
+
+def test_a_small_budget_still_moves_every_request_and_changes_no_text() -> None:
+    work = requests(8)
+    free, tight = make_engine(), make_engine()
+    for number, (prompt, params) in enumerate(work):
+        free.add(number, prompt, params)
+        tight.add(number, prompt, params)
+    assert len(tight.step(32, budget=1)) == 8
+    rest = finish(tight)
+    for number, (ids, _) in finish(free).items():
+        assert number not in rest or ids[-len(rest[number][0]) :] == rest[number][0]

@@ -5,32 +5,39 @@ import pytest
 from handler.pace import LONG_STEP, SHORT_STEP, Pace
 
 pytestmark = pytest.mark.unit
-MAX_TOKENS = 32
 
 
-def settled(seconds_per_token: float) -> Pace:
-    pace = Pace(MAX_TOKENS)
-    for _ in range(50):
-        tokens = pace.tokens(someone_waits=False)
-        pace.note(tokens, tokens * seconds_per_token)
+def settled(fixed: float, cost: float, tokens: int = 1) -> Pace:
+    """A pace that has seen steps that take fixed + cost · tokens seconds, from a step of so many on."""
+    pace = Pace()
+    for _ in range(200):
+        pace.note(tokens, fixed + cost * tokens)
+        tokens = pace.budget(someone_waits=False) or 1
     return pace
 
 
-@pytest.mark.parametrize("cost", [0.0, 1e-6, 1e-4, 1e-3, 0.1])
-def test_a_step_takes_about_as_long_as_it_should(cost: float) -> None:
-    pace = settled(cost)
-    for waits, wanted in ((False, LONG_STEP), (True, SHORT_STEP)):
-        tokens = pace.tokens(someone_waits=waits)
-        assert tokens in (1, MAX_TOKENS) or tokens * cost == pytest.approx(wanted, rel=0.5)
-        assert tokens == MAX_TOKENS or tokens * cost <= max(wanted * 1.01, cost)
+@pytest.mark.parametrize("tokens", [1, 10_000])
+@pytest.mark.parametrize(("fixed", "cost"), [(0.0, 1e-5), (0.003, 4e-5), (0.01, 1e-4), (0.001, 1e-3)])
+def test_a_step_takes_about_as_long_as_it_should(fixed: float, cost: float, tokens: int) -> None:
+    budget = settled(fixed, cost, tokens).budget(someone_waits=False)
+    assert budget is not None
+    assert fixed + cost * budget == pytest.approx(LONG_STEP, rel=0.1)
 
 
-def test_the_first_step_is_careful_and_one_slow_step_is_forgotten() -> None:
-    assert Pace(MAX_TOKENS).tokens(someone_waits=False) == 1
-    pace = settled(1e-3)
-    before = pace.tokens(someone_waits=False)
-    pace.note(before, 5.0)
+def test_a_step_is_shorter_while_someone_waits() -> None:
+    pace = settled(0.0, 1e-4)
+    assert pace.budget(someone_waits=True) == pytest.approx(SHORT_STEP / 1e-4, rel=0.1)
+
+
+def test_nothing_is_bounded_before_anything_is_known() -> None:
+    assert Pace().budget(someone_waits=True) is None
+
+
+def test_one_slow_step_is_forgotten() -> None:
+    pace = settled(0.0, 1e-4)
+    pace.note(1, 5.0)
     for _ in range(60):
-        tokens = pace.tokens(someone_waits=False)
-        pace.note(tokens, tokens * 1e-3)
-    assert pace.tokens(someone_waits=False) >= before - 1
+        tokens = pace.budget(someone_waits=False)
+        assert tokens is not None
+        pace.note(tokens, tokens * 1e-4)
+    assert pace.budget(someone_waits=False) == pytest.approx(LONG_STEP / 1e-4, rel=0.1)

@@ -55,13 +55,13 @@ def test_a_character_is_never_cut(text: str, every: int) -> None:
 
 
 @given(
-    st.lists(st.text("ab。", max_size=3), max_size=20),
+    st.lists(st.text("ab。\ufffd", max_size=3), max_size=20),
     st.lists(st.text("ab。", min_size=1, max_size=5), min_size=1, max_size=4),
     st.integers(1, 5),
 )
 def test_no_part_of_a_stop_string_is_shown(tokens: list[str], stop: list[str], every: int) -> None:
     """Against the obvious way: read all text token by token and look for stop strings each time."""
-    expected, num_used = "".join(tokens), len(tokens)
+    expected, num_used = "".join(tokens).rstrip("\ufffd"), len(tokens)
     for count in range(1, len(tokens) + 1):
         text = "".join(tokens[:count])
         found = [at for at in map(text.find, stop) if at >= 0]

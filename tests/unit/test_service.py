@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from handler.generation import MAX_LOGPROBS_IN_ALL
 from handler.replies import Answer, Event, Reply, StreamPart
 from handler.served_model import ServedModel
 from handler.service import Service
 from handler.sessions import SessionStore
 from handler.settings import HandlerSettings, SessionSettings
 from model.tokenizer import Tokenizer
-from tests.conftest import write_checkpoint
+from tests.conftest import ROOT, write_checkpoint
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +33,7 @@ class Harness:
     """A service, its store, and a loop that plays TorchServe's part."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, **settings: Any) -> None:
+        torch.set_num_threads(1)  # as the handler does
         write_checkpoint(folder, tokenizer, context_length=128)
         self.served = ServedModel.load(folder, name="neuroq", version="1.0", device=torch.device("cpu"))
         self.settings = HandlerSettings(**{"slots": 8, "deadline_seconds": 1e6, **settings})
@@ -368,6 +370,16 @@ def test_log_probabilities_of_each_token(harness: Harness) -> None:
     assert [e["bytes"] for piece in pieces for e in piece["logprobs"]] == [e["bytes"] for e in entries]
     bare = harness.generate(**body, logprobs=True, session_id="bare")
     assert [e["top_logprobs"] for e in bare["logprobs"]] == [[]] * len(entries)
+
+
+def test_more_log_probabilities_than_a_reply_can_hold_are_refused(harness: Harness) -> None:
+    for body in ({"n": 8, "logprobs": 20, "max_length": 128}, {"n": 3, "logprobs": 20, "max_length": 1024}):
+        reply = harness.ask(prompt="x", **body)
+        assert (reply.status, reply.body["code"]) == (400, "invalid_request")
+        assert "logprobs" in reply.body["error"]
+    assert harness.generate("x", n=2, logprobs=20, max_length=128)["status"] == "success"
+    config = (ROOT / "config.properties").read_text()
+    assert f"max_response_size={MAX_LOGPROBS_IN_ALL * 600 // 2**20 + 1 << 20}" in config
 
 
 def test_a_finished_stream_joins_the_conversation_and_a_cancelled_one_does_not(harness: Harness) -> None:
