@@ -1,8 +1,8 @@
 """Builds the native decode library: `python -m model.native.build [--optional]`.
 
-One shared library holds the same code for several instruction sets and picks one when it is loaded. Its name
-carries a hash of the sources, so that a library of other sources is never loaded. The compiler is $CXX, or the
-first of g++, clang++ and c++.
+One shared library holds the same code for several instruction sets and picks one when it is first asked;
+NEUROQ_NATIVE_ISA may name a lower one. Its file name carries a hash of the sources, so that a library of
+other sources is never loaded. The compiler is $CXX, or the first of g++, clang++ and c++.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ _FLAGS = (
     "-ffp-contract=off",
     "-fno-math-errno",
     "-Wno-psabi",
-    "-DNDEBUG",
 )
 _STATIC = ("-static-libstdc++", "-static-libgcc")
 
@@ -71,6 +70,8 @@ def build() -> Path:
         files = [str(each) for each in objects]
         _run([*compiler, "-shared", "-o", str(linked), *files, "-pthread", *_STATIC])
         linked.replace(path)  # a reader sees the whole library or none
+    for outdated in set(path.parent.glob("libneuroq-*.so")) - {path}:
+        outdated.unlink()
     return path
 
 

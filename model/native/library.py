@@ -8,8 +8,7 @@ from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_u
 
 from model.native import build
 
-_FLOATS = c_void_p  # what numpy gives as an address
-_IDS = c_void_p
+_FLOATS = _IDS = c_void_p  # addresses; whoever fills them in keeps the memory
 
 
 class Config(Structure):
@@ -38,10 +37,12 @@ class LayerWeights(Structure):
     _fields_ = tuple(
         (name, _FLOATS)
         for name in (
-            "query query_bias query_neurons query_neurons_bias key key_bias key_neurons key_neurons_bias "
-            "value value_bias attention_drive attention_entangle attention_out out out_bias up up_bias "
-            "neurons neurons_bias drive entangle down down_bias neurons_out"
-        ).split()
+            *("query", "query_bias", "query_neurons", "query_neurons_bias"),
+            *("key", "key_bias", "key_neurons", "key_neurons_bias", "value", "value_bias"),
+            *("attention_drive", "attention_entangle", "attention_out", "out", "out_bias"),
+            *("up", "up_bias", "neurons", "neurons_bias", "drive", "entangle"),
+            *("down", "down_bias", "neurons_out"),
+        )
     )
 
 

@@ -50,6 +50,18 @@ public:
         }
     }
 
+    // Call what attention will read up to a position into the processor's cache.
+    void prefetch_slot(int layer, int slot, int position) const {
+        const int key_lines = (position / LANES + 1) * key_words_;
+        const int value_lines = (position / F::GROUP + 1) * value_panels_;
+        for (int head = 0; head < num_heads_; ++head) {
+            const uint32_t* keys = this->keys(layer, slot, head);
+            const uint32_t* values = this->values(layer, slot, head);
+            for (int i = 0; i < key_lines; ++i) prefetch(keys + static_cast<size_t>(i) * LANES);
+            for (int i = 0; i < value_lines; ++i) prefetch(values + static_cast<size_t>(i) * LANES);
+        }
+    }
+
 private:
     // Sizes are powers of two as a rule, and then all heads would compete for the same sets of the cache.
     static size_t odd_lines(size_t words) { return (words / LANES | 1) * LANES; }

@@ -27,6 +27,7 @@ public:
     Candidates(Memory& memory, int vocab_size)
         : vocab_size_(vocab_size),
           values_(memory.take<float>(padded(vocab_size) + LANES)),
+          block_maxima_(memory.take<float>(padded(vocab_size) / BLOCK_PANELS + LANES)),
           ids_(memory.take<int32_t>(padded(vocab_size) + LANES)),
           sorted_(memory.take<Candidate>(vocab_size)) {}
 
@@ -35,8 +36,8 @@ public:
 
     void find(const float* logits, int count) {
         const int panels = padded(vocab_size_) / LANES;
-        if (count > MOST_BY_THRESHOLD || panels < NUM_GROUPS) return sort_all(logits, count);
-        collect(logits, threshold(logits, panels, count));
+        if (count > MOST_BY_THRESHOLD || panels < NUM_GROUPS * BLOCK_PANELS) return sort_all(logits, count);
+        collect(logits, panels, threshold(logits, panels, count));
         if (num_found_ <= MOST_BY_RANK) {
             sort_by_rank(count);
         } else {
@@ -47,20 +48,27 @@ public:
 private:
     // Sixteen maxima each; so many that the threshold lets few more than `count` through.
     static constexpr int NUM_GROUPS = 8;
+    static constexpr int BLOCK_PANELS = 4;
     static constexpr int MOST_BY_THRESHOLD = NUM_GROUPS * LANES / 2;
     static constexpr int MOST_BY_RANK = 160;
 
     // A value that at least `count` logits reach. The logits are dealt to 128 groups; as many logits as groups
     // whose maximum reaches a value reach it themselves, so it is enough to look for one among the maxima.
-    static Vec threshold(const float* logits, int panels, int count) {
+    // Keeps the maxima of each block of panels for `collect`.
+    float threshold(const float* logits, int panels, int count) {
         Vec groups[NUM_GROUPS];
-        for (int g = 0; g < NUM_GROUPS; ++g) groups[g] = load(logits + g * LANES);
-        int panel = NUM_GROUPS;
-        for (; panel + NUM_GROUPS <= panels; panel += NUM_GROUPS) {
-            for (int g = 0; g < NUM_GROUPS; ++g) groups[g] = max(load(logits + (panel + g) * LANES), groups[g]);
+        for (int g = 0; g < NUM_GROUPS; ++g) groups[g] = broadcast(-INFINITY);
+        for (int panel = 0, block = 0; panel < panels; panel += BLOCK_PANELS, ++block) {
+            Vec most = load(logits + panel * LANES);
+            if (panel + BLOCK_PANELS <= panels) {
+                NEUROQ_UNROLL for (int i = 1; i < BLOCK_PANELS; ++i) most = max(load(logits + (panel + i) * LANES), most);
+            } else {
+                for (int i = panel + 1; i < panels; ++i) most = max(load(logits + i * LANES), most);
+            }
+            store(block_maxima_ + block * LANES, most);
+            groups[block % NUM_GROUPS] = max(most, groups[block % NUM_GROUPS]);
         }
-        for (int g = 0; panel + g < panels; ++g) groups[g] = max(load(logits + (panel + g) * LANES), groups[g]);
-        return broadcast(bisect(groups, count));
+        return bisect(groups, count);
     }
 
     // All maxima reach `low`, few reach `high`; stops when few more than `count` reach `low`.
@@ -93,15 +101,21 @@ private:
         return reached;
     }
 
-    void collect(const float* logits, Vec bound) {
+    void collect(const float* logits, int panels, float bound) {
+        const Vec bounds = broadcast(bound);
         num_found_ = 0;
-        for (int first = 0; first < vocab_size_; first += LANES) {
-            for (uint32_t bits = bits_at_least(load(logits + first), bound); bits != 0; bits &= bits - 1) {
-                const int id = first + __builtin_ctz(bits);
-                values_[num_found_] = logits[id];
-                ids_[num_found_++] = id;
+        for (int first = 0, block = 0; first < panels; first += BLOCK_PANELS, ++block) {
+            if (bits_at_least(load(block_maxima_ + block * LANES), bounds) == 0) continue;
+            for (int panel = first; panel < std::min(first + BLOCK_PANELS, panels); ++panel) {
+                uint32_t bits = bits_at_least(load(logits + panel * LANES), bounds);
+                for (; bits != 0; bits &= bits - 1) keep(logits, panel * LANES + __builtin_ctz(bits));
             }
         }
+    }
+
+    void keep(const float* logits, int id) {
+        values_[num_found_] = logits[id];
+        ids_[num_found_++] = id;
     }
 
     // Each candidate's place is the number of those before it: with a few dozen of them faster than any sort.
@@ -141,15 +155,14 @@ private:
     void sort_all(const float* logits, int count) {
         num_found_ = 0;
         for (int id = 0; id < vocab_size_; ++id) {
-            if (std::isnan(logits[id])) continue;
-            values_[num_found_] = logits[id];
-            ids_[num_found_++] = id;
+            if (!std::isnan(logits[id])) keep(logits, id);
         }
         sort_found(count);
     }
 
     int vocab_size_;
     float* values_;
+    float* block_maxima_;
     int32_t* ids_;
     Candidate* sorted_;
     int num_found_ = 0;

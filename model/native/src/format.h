@@ -109,8 +109,9 @@ struct Int8 {
 
     static float write_words(uint32_t* words, const float* x, int count, float largest) {
         const Vec inverse = broadcast(largest > 0.0f ? HIGHEST / largest : 0.0f);
+        const Vec zero_point = broadcast(ZERO_POINT);
         for (int i = 0; i < count; i += LANES) {
-            store_bytes(reinterpret_cast<uint8_t*>(words + i / GROUP), load(x + i) * inverse);
+            store_bytes(reinterpret_cast<uint8_t*>(words + i / GROUP), fma(load(x + i), inverse, zero_point));
         }
         return largest / HIGHEST;
     }

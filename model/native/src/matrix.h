@@ -21,27 +21,27 @@ struct Part {
 struct Inputs {
     uint32_t* words;
     float* scales;
-    int stride;  // words of a row
+    ptrdiff_t stride;  // words of a row
 
     static Inputs take(Memory& memory, int rows, int count) {
         // An odd number of cache lines: rows do not compete for the same sets of the cache.
-        const int stride = (padded(count) / LANES | 1) * LANES;
+        const ptrdiff_t stride = (padded(count) / LANES | 1) * LANES;
         return {memory.take<uint32_t>(static_cast<size_t>(rows) * stride), memory.take<float>(rows), stride};
     }
-    uint32_t* row(int r) const { return words + static_cast<size_t>(r) * stride; }
+    uint32_t* row(int r) const { return words + r * stride; }
 };
 
 // Float rows in memory. Rows 2i and 2i + 1 are `second` apart, pairs of rows `pair`: so the query's and the
 // key's parts of a row can be seen as two rows.
 struct Rows {
     float* first;
-    int second;
-    int pair;
+    ptrdiff_t second;
+    ptrdiff_t pair;
 
-    float* row(int r) const { return first + static_cast<size_t>(r / 2) * pair + (r % 2) * second; }
+    float* row(int r) const { return first + (r >> 1) * pair + (r & 1) * second; }
 };
 
-inline Rows rows_of(float* first, int stride) { return {first, stride, 2 * stride}; }
+inline Rows rows_of(float* first, ptrdiff_t stride) { return {first, stride, 2 * stride}; }
 
 enum class Finish {
     STORE,     // out = sums + bias
@@ -99,18 +99,32 @@ public:
     }
 
 private:
-    static constexpr int PANEL_BLOCK = 24;
+    // The vectors of eight panels for one word lie side by side: a single row reads straight on.
+    static constexpr int GROUP_PANELS = 8;
+    static constexpr int PANEL_BLOCK = 3 * GROUP_PANELS;
 
     size_t panel_size() const { return static_cast<size_t>(num_words_) * F::GROUP * LANES; }
 
+    int panels_of_group(int panel) const {
+        const int left = num_panels_ - panel / GROUP_PANELS * GROUP_PANELS;
+        return left < GROUP_PANELS ? left : GROUP_PANELS;
+    }
+
+    // Where the panel's first vector is.
+    size_t first_weight(int panel) const {
+        const int within = panel % GROUP_PANELS;
+        return panel_size() * (panel - within) + static_cast<size_t>(within) * F::GROUP * LANES;
+    }
+
     void pack_output(int output, const float* row, float bias, int num_inputs) {
         const float scale = F::weight_scale(row, num_inputs);
-        typename F::Weight* panel = weights_ + panel_size() * (output / LANES);
+        typename F::Weight* panel = weights_ + first_weight(output / LANES);
+        const int stride = panels_of_group(output / LANES) * LANES * F::GROUP;
         const int lane = output % LANES;
         int32_t total = 0;
         for (int k = 0; k < num_inputs; ++k) {
             const typename F::Weight weight = F::weight(row[k], scale);
-            panel[(k / F::GROUP * LANES + lane) * F::GROUP + k % F::GROUP] = weight;
+            panel[static_cast<size_t>(k / F::GROUP) * stride + lane * F::GROUP + k % F::GROUP] = weight;
             if constexpr (F::GROUP == Int8::GROUP) total += weight;
         }
         bias_[output] = bias;
@@ -125,9 +139,14 @@ private:
             if (rows < ROWS) return with_rows<ROWS - 1>(in, row, rows, panel, end, target);
         }
         constexpr int most = TILE_SUMS / ROWS < 1 ? 1 : TILE_SUMS / ROWS;
-        constexpr int panels = most < MAX_TILE_PANELS ? most : MAX_TILE_PANELS;
-        for (; panel + panels <= end; panel += panels) tile<panels, ROWS>(in, row, panel, target);
-        if (panel < end) with_panels<panels, ROWS>(in, row, panel, end - panel, target);
+        constexpr int panels = most < GROUP_PANELS ? most : GROUP_PANELS;
+        for (int group = panel; group < end; group += GROUP_PANELS) {
+            const int group_end = group + panels_of_group(group);
+            for (panel = group; panel + panels <= group_end; panel += panels) {
+                tile<panels, ROWS>(in, row, panel, target);
+            }
+            if (panel < group_end) with_panels<panels, ROWS>(in, row, panel, group_end - panel, target);
+        }
     }
 
     // Turn a number of panels into a constant.
@@ -141,49 +160,65 @@ private:
 
     template <int PANELS, int ROWS>
     void tile(const Inputs& in, int row, int panel, const Target& target) const {
-        const size_t panel_bytes = panel_size() * sizeof(typename F::Weight);
-        const char* weights = reinterpret_cast<const char*>(weights_) + panel_bytes * panel;
+        const size_t stride = panels_of_group(panel) * sizeof(Words);
+        const char* weights = reinterpret_cast<const char*>(weights_ + first_weight(panel));
+        const size_t group_bytes = panel_size() * GROUP_PANELS * sizeof(typename F::Weight);
         const uint32_t* words = in.row(row);
         typename F::Sums sums[ROWS][PANELS];
-#pragma GCC unroll 16
-        for (int p = 0; p < PANELS; ++p) {
-#pragma GCC unroll 16
-            for (int r = 0; r < ROWS; ++r) start(sums[r][p], panel + p);
+        NEUROQ_UNROLL for (int p = 0; p < PANELS; ++p) {
+            NEUROQ_UNROLL for (int r = 0; r < ROWS; ++r) start(sums[r][p], panel + p);
         }
-        for (int k = 0; k < num_words_; ++k) {
+        for (const uint32_t* end = words + num_words_; words != end; ++words, weights += stride) {
             Words w[PANELS];
-#pragma GCC unroll 16
-            for (int p = 0; p < PANELS; ++p) w[p] = load_words(weights + panel_bytes * p + static_cast<size_t>(k) * 64);
-#pragma GCC unroll 16
-            for (int r = 0; r < ROWS; ++r) {
-                const Words x = broadcast_word(words[r * in.stride + k]);
-#pragma GCC unroll 16
-                for (int p = 0; p < PANELS; ++p) sums[r][p] = F::dot(sums[r][p], w[p], x);
+            NEUROQ_UNROLL for (int p = 0; p < PANELS; ++p) {
+                w[p] = load_words(weights + sizeof(Words) * p);
+                // The same lines of the next group. One row reads all lines in order, which the processor sees.
+                if (ROWS > 1) prefetch(weights + sizeof(Words) * p + group_bytes);
+            }
+            NEUROQ_UNROLL for (int r = 0; r < ROWS; ++r) {
+                const Words x = broadcast_word(words[r * in.stride]);
+                NEUROQ_UNROLL for (int p = 0; p < PANELS; ++p) sums[r][p] = F::dot(sums[r][p], w[p], x);
             }
         }
-#pragma GCC unroll 16
-        for (int r = 0; r < ROWS; ++r) {
-            const Vec scale = broadcast(in.scales[row + r]);
-#pragma GCC unroll 16
-            for (int p = 0; p < PANELS; ++p) finish(value(sums[r][p], scale, panel + p), row + r, panel + p, target);
+        switch (target.finish) {
+            case Finish::STORE:
+                return finish<Finish::STORE>(sums, in.scales + row, row, panel, target);
+            case Finish::ADD:
+                return finish<Finish::ADD>(sums, in.scales + row, row, panel, target);
+            case Finish::ENTANGLE:
+                return finish<Finish::ENTANGLE>(sums, in.scales + row, row, panel, target);
         }
     }
 
     void start(Vec& sums, int) const { sums = broadcast(0.0f); }
     void start(Words& sums, int panel) const { sums = load_words(starts_ + panel * LANES); }
 
-    Vec value(Vec sums, Vec, int panel) const { return sums + load(bias_ + panel * LANES); }
-    Vec value(Words sums, Vec scale, int panel) const {
-        return fma(to_float(sums), scale * load(scales_ + panel * LANES), load(bias_ + panel * LANES));
+    template <Finish FINISH, int PANELS, int ROWS>
+    inline void finish(const typename F::Sums (&sums)[ROWS][PANELS], const float* row_scales, int row, int panel,
+                       const Target& target) const {
+        Vec scales[PANELS], biases[PANELS];
+        NEUROQ_UNROLL for (int p = 0; p < PANELS; ++p) {
+            scales[p] = load(scales_ + (panel + p) * LANES);
+            biases[p] = load(bias_ + (panel + p) * LANES);
+        }
+        NEUROQ_UNROLL for (int r = 0; r < ROWS; ++r) {
+            const Vec row_scale = broadcast(row_scales[r]);
+            float* out = target.out.row(row + r) + panel * LANES;
+            const float* gate = FINISH == Finish::ENTANGLE ? target.gate.row(row + r) + panel * LANES : nullptr;
+            NEUROQ_UNROLL for (int p = 0; p < PANELS; ++p) {
+                Vec value = scaled(sums[r][p], row_scale, scales[p], biases[p]);
+                if (FINISH == Finish::ADD) value = load(out + p * LANES) + value;
+                if (FINISH == Finish::ENTANGLE) {
+                    value = F::Math::tanh(fma(value, load(gate + p * LANES), load(out + p * LANES)));
+                }
+                store(out + p * LANES, value);
+            }
+        }
     }
 
-    static void finish(Vec value, int row, int panel, const Target& target) {
-        float* out = target.out.row(row) + panel * LANES;
-        if (target.finish == Finish::ADD) value = load(out) + value;
-        if (target.finish == Finish::ENTANGLE) {
-            value = F::Math::tanh(fma(value, load(target.gate.row(row) + panel * LANES), load(out)));
-        }
-        store(out, value);
+    static Vec scaled(Vec sums, Vec, Vec, Vec bias) { return sums + bias; }
+    static Vec scaled(Words sums, Vec row_scale, Vec scale, Vec bias) {
+        return fma(to_float(sums), row_scale * scale, bias);
     }
 
     typename F::Weight* weights_ = nullptr;

@@ -185,25 +185,27 @@ private:
         const Rows parts = {work.attention, shape_.part_width(), stride};
         const Rows neurons = {work.attention + shape_.query_width(), shape_.part_width(), stride};
         run_neurons(work, layer.attention_neurons, neurons, 2 * count, padded(shape_.num_neurons), parts);
+        // Row by row: those of one slot are in order, so a row finds the keys and values of all before it.
         for (int r = 0; r < count; ++r) {
-            const Position& at = positions[r];
-            float* row = work.attention + r * stride;
-            float* key = row + shape_.part_width();
-            rotate(key, at.position, 1.0f);
-            F::Cache::write_pairs(work.key, key, key + padded(shape_.half), padded(shape_.half));
-            cache.write(index, at.slot, at.position, work.key, row + 2 * shape_.part_width());
-        }
-        // In units of ln 2, so that the softmax takes powers of two.
-        const float query_scale = 1.44269504f / std::sqrt(static_cast<float>(shape_.head_dim));
-        for (int r = 0; r < count; ++r) {
-            const Position& at = positions[r];
-            float* query = work.attention + r * stride;
-            rotate(query, at.position, query_scale);
-            F::Cache::write_pairs(work.query, query, query + padded(shape_.half), padded(shape_.half));
-            attend(cache, index, at.slot, at.position, work.query, shape_.num_heads, work.scratch, work.attended);
+            if (r + 1 < count) cache.prefetch_slot(index, positions[r + 1].slot, positions[r + 1].position);
+            attend_row(work, cache, index, positions[r], work.attention + r * stride);
             work.values.scales[r] = F::write_words(work.values.row(r), work.attended, shape_.values_width());
         }
         layer.attention_out.multiply(work.values, count, residual_target(work));
+    }
+
+    // `row` is query, neurons, key, neurons, value; the result goes to work.attended.
+    void attend_row(Workspace<F>& work, Cache<typename F::Cache>& cache, int index, const Position& at,
+                    float* row) const {
+        const int half = padded(shape_.half);
+        float* key = row + shape_.part_width();
+        rotate(key, at.position, 1.0f);
+        F::Cache::write_pairs(work.key, key, key + half, half);
+        cache.write(index, at.slot, at.position, work.key, row + 2 * shape_.part_width());
+        // In units of ln 2, so that the softmax takes powers of two.
+        rotate(row, at.position, 1.44269504f / std::sqrt(static_cast<float>(shape_.head_dim)));
+        F::Cache::write_pairs(work.query, row, row + half, half);
+        attend(cache, index, at.slot, at.position, work.query, shape_.num_heads, work.scratch, work.attended);
     }
 
     // RoPE on a query or key, (first halves, second halves) of all heads, times `scale`.

@@ -10,12 +10,21 @@
 //   dot_bfloat16, dot_bytes   a step of a dot product in each lane: 2 bfloat16 or 4 bytes a word
 #pragma once
 
+// Sums must be in registers, so the loops over them must be gone before registers are given out.
+#ifdef __clang__
+#define NEUROQ_UNROLL _Pragma("unroll")
+#else
+#define NEUROQ_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 namespace NEUROQ_ISA {
 
 constexpr int LANES = 16;
 
 constexpr int round_up(int count, int multiple) { return (count + multiple - 1) / multiple * multiple; }
 constexpr int padded(int count) { return round_up(count, LANES); }
+
+inline void prefetch(const void* address) { __builtin_prefetch(address); }
 
 }  // namespace NEUROQ_ISA
 

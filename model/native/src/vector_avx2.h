@@ -10,7 +10,6 @@ namespace NEUROQ_ISA {
 // Sixteen registers hold four sums of sixteen lanes beside weights, input and what widening them takes.
 constexpr int TILE_SUMS = 4;
 constexpr int MAX_TILE_ROWS = 4;
-constexpr int MAX_TILE_PANELS = 4;
 
 struct Vec {
     __m256 low, high;
@@ -113,11 +112,9 @@ inline __m256i narrow(__m256i low, __m256i high) {
     return _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
 }
 
-// Sixteen bytes: each lane rounded, plus 128.
+// Sixteen bytes: each lane, between 0 and 255, rounded.
 inline void store_bytes(uint8_t* to, Vec a) {
-    const __m256i zero_point = _mm256_set1_epi32(128);
-    const __m256i words = narrow(_mm256_add_epi32(_mm256_cvtps_epi32(a.low), zero_point),
-                                 _mm256_add_epi32(_mm256_cvtps_epi32(a.high), zero_point));
+    const __m256i words = narrow(_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high));
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_store_si128(reinterpret_cast<__m128i*>(to), bytes);
 }

@@ -9,7 +9,6 @@ namespace NEUROQ_ISA {
 
 constexpr int TILE_SUMS = 2;
 constexpr int MAX_TILE_ROWS = 2;
-constexpr int MAX_TILE_PANELS = 2;
 
 constexpr int PARTS = 4;
 typedef float Floats __attribute__((vector_size(16)));
@@ -156,10 +155,10 @@ inline Words count_at_least(Words counts, Vec a, Vec b) {
     return each_words([&](int i) { return counts.part[i] - bit_cast<Unsigned>(a.part[i] >= b.part[i]); });
 }
 
-// Sixteen bytes: each lane rounded, plus 128.
+// Sixteen bytes: each lane, between 0 and 255, rounded.
 inline void store_bytes(uint8_t* to, Vec a) {
     for (int i = 0; i < PARTS; ++i) {
-        const Integers whole = to_integer(a.part[i]) + 128;
+        const Integers whole = to_integer(a.part[i]);
         for (int j = 0; j < 4; ++j) to[4 * i + j] = static_cast<uint8_t>(whole[j]);
     }
 }
