@@ -2,14 +2,21 @@
 
 with NeuroQClient("http://127.0.0.1:8080", token) as client:
     print(client.generate("こんにちは")["generated"])
+    for event in client.stream("こんにちは"):
+        print(event.get("delta", ""), end="", flush=True)
 """
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 DEFAULT_TIMEOUT = 120.0
+PATH = "/predictions/neuroq"
+EVENT = "data: "
 
 
 class NeuroQError(Exception):
@@ -46,6 +53,26 @@ class NeuroQClient:
         """Return the reply to a prompt; its `generated` is the text. Parameters are the server's."""
         return self.call("generate", prompt=prompt, **parameters)
 
+    def stream(self, prompt: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """Give the reply's events as they come: pieces of text under `delta`, then one with the counts.
+
+        Whoever stops listening ends the reply; such a reply does not count in the conversation.
+        """
+        body = {"input": {"action": "generate", "prompt": prompt, "stream": True, **parameters}}
+        with _told_as_ours(), self._http.stream("POST", PATH, json=body) as response:
+            if not response.is_success:
+                response.read()
+                _reply(response)
+            event: dict[str, Any] = {}
+            with suppress(httpx.HTTPError):  # a break in the middle is told below
+                for line in response.iter_lines():
+                    if line.startswith(EVENT):
+                        event = json.loads(line.removeprefix(EVENT))
+                        yield _checked(event, response)
+            if "finish_reason" not in event:
+                message = "the server broke off in the middle of the reply"
+                raise NeuroQError("interrupted", message, response.status_code)
+
     def status(self) -> dict[str, Any]:
         """Return what the model says of itself: version, lineage, requests, sessions."""
         return self.call("status")
@@ -60,14 +87,19 @@ class NeuroQClient:
 
     def call(self, action: str, **fields: Any) -> dict[str, Any]:
         """Send one action and return its reply."""
-        body = {"input": {"action": action, **fields}}
-        try:
-            response = self._http.post("/predictions/neuroq", json=body)
-        except httpx.TimeoutException as error:
-            raise NeuroQError("timeout", "the server did not answer in time") from error
-        except httpx.HTTPError as error:
-            raise NeuroQError("unreachable", f"cannot reach the server: {error}") from error
+        with _told_as_ours():
+            response = self._http.post(PATH, json={"input": {"action": action, **fields}})
         return _reply(response)
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise NeuroQError("timeout", "the server did not answer in time") from error
+    except httpx.HTTPError as error:
+        raise NeuroQError("unreachable", f"cannot reach the server: {error}") from error
 
 
 def _reply(response: httpx.Response) -> dict[str, Any]:
@@ -77,6 +109,11 @@ def _reply(response: httpx.Response) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise NeuroQError("not_json", f"the server answered {response.text[:200]!r}", response.status_code)
+    return _checked(body, response)
+
+
+def _checked(body: dict[str, Any], response: httpx.Response) -> dict[str, Any]:
+    """Return the body of a success; raise the error of another."""
     if response.is_success and body.get("status") != "error":
         return body
     # The handler says {"code", "error"}; TorchServe itself {"code": 503, "type", "message"}.

@@ -5,7 +5,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -50,8 +50,20 @@ def _answer(settings: Settings, session_id: str, line: str) -> None:
                 client.clear_session(session_id)
                 click.echo("(forgotten)")
             else:
-                click.echo(REPLY + client.generate(line, session_id=session_id)["generated"])
+                _show(client.stream(line, session_id=session_id))
     except NeuroQError as error:
         if not error.status:  # not reached: the next line would fare no better
             raise
         click.echo(f"neuroq: {error}", err=True)
+
+
+def _show(events: Iterator[dict[str, Any]]) -> None:
+    """Print a reply as it comes."""
+    begin = REPLY
+    try:
+        for event in events:
+            click.echo(begin + event.get("delta", ""), nl=False)
+            begin = ""
+    finally:
+        if not begin:
+            click.echo()

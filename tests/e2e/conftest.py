@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -18,6 +23,7 @@ from tests.conftest import ROOT, free_ports, write_checkpoint
 
 PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
 PROFILES = ("continuous", "workers")
+CONTEXT_LENGTH = 512
 
 
 class Server:
@@ -58,7 +64,9 @@ class Server:
 
     def package(self, version: str, seed: int, tokenizer: Tokenizer) -> str:
         """Put another random model into the model store; return the archive's name."""
-        checkpoint = write_checkpoint(self.folder / version, tokenizer, seed=seed, context_length=128)
+        checkpoint = write_checkpoint(
+            self.folder / version, tokenizer, seed=seed, context_length=CONTEXT_LENGTH
+        )
         name = f"neuroq-{version}.mar"
         output = self.folder / "model_store" / name
         places = ["--checkpoint_path", str(checkpoint), "--output", str(output)]
@@ -95,6 +103,25 @@ class Server:
         body: dict[str, Any] = reply.json()
         return body
 
+    def stream(self, prompt: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The events of a streamed generation."""
+        body = {"prompt": prompt, "stream": True, **parameters}
+        with self.client() as client, client.stream("POST", self.url, json=body) as reply:
+            assert reply.status_code == 200, reply.read()
+            assert reply.headers["content-type"] == "text/event-stream"
+            return [json.loads(event) for event in events(reply)]
+
+    def load(self) -> tuple[int, int]:
+        """Requests running and waiting."""
+        status = self.post({"action": "status"}).json()
+        return status["requests_running"], status["requests_waiting"]
+
+    def wait_until_idle(self, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while (load := self.load()) != (0, 0):
+            assert time.monotonic() < deadline, load
+            time.sleep(0.1)
+
     def describe(self, version: str = "") -> dict[str, Any]:
         """The management API's description of a version, the default one without a name."""
         url = f"{self.management_url}/neuroq" + (f"/{version}" if version else "")
@@ -108,12 +135,20 @@ class Server:
         return [w["pid"] for w in self.describe(version)["workers"] if w["status"] == "READY"]
 
 
+def events(reply: httpx.Response) -> Iterator[str]:
+    """The data of server-sent events; nothing else may be in the stream."""
+    for line in reply.iter_lines():
+        if line:
+            assert line.startswith("data: "), line
+            yield line.removeprefix("data: ")
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
 def serve(folder: Path, profile: str, tokenizer: Tokenizer) -> Iterator[Server]:
-    write_checkpoint(folder, tokenizer, context_length=128)
+    write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH)
     server = Server(folder, profile)
     try:
         server.start()
@@ -143,3 +178,22 @@ def server(request: pytest.FixtureRequest) -> Server:
 def own_server(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[Server]:
     """A server that a test may break."""
     yield from serve(tmp_path, "continuous", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ModuleType]]:
+    """Generated modules by name, such as inference_pb2_grpc."""
+    folder = tmp_path_factory.mktemp("stubs")
+    spec = find_spec("ts")
+    assert spec is not None
+    assert spec.origin is not None
+    with zipfile.ZipFile(Path(spec.origin).parent / "frontend" / "model-server.jar") as jar:
+        jar.extractall(folder, [name for name in jar.namelist() if name.endswith(".proto")])
+    protos = [str(folder / "proto" / f"{name}.proto") for name in ("inference", "management")]
+    protos.append(str(folder / "google" / "rpc" / "status.proto"))
+    include = [f"-I{folder / 'proto'}", f"-I{folder}"]
+    out = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *include, *out, *protos], check=True)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module
+    sys.path.remove(str(folder))

@@ -1,77 +1,19 @@
-"""The same contract over gRPC, with stubs made from the protos inside the installed TorchServe."""
+"""The same contract over gRPC."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import grpc
 import pytest
 
 from model.tokenizer import Tokenizer
 from tests.e2e.conftest import Server
+from tests.e2e.grpc_calls import Grpc
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-
-@pytest.fixture(scope="session")
-def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ModuleType]]:
-    """Generated modules by name, such as inference_pb2_grpc."""
-    folder = tmp_path_factory.mktemp("stubs")
-    spec = find_spec("ts")
-    assert spec is not None
-    assert spec.origin is not None
-    with zipfile.ZipFile(Path(spec.origin).parent / "frontend" / "model-server.jar") as jar:
-        jar.extractall(folder, [name for name in jar.namelist() if name.endswith(".proto")])
-    protos = [str(folder / "proto" / f"{name}.proto") for name in ("inference", "management")]
-    protos.append(str(folder / "google" / "rpc" / "status.proto"))
-    include = [f"-I{folder / 'proto'}", f"-I{folder}"]
-    out = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *include, *out, *protos], check=True)
-    sys.path.insert(0, str(folder))
-    yield importlib.import_module
-    sys.path.remove(str(folder))
-
-
-class Grpc:
-    """Calls over gRPC with the right token."""
-
-    def __init__(self, server: Server, stubs: Callable[[str], ModuleType]) -> None:
-        self._server = server
-        self.inference, self.management = stubs("inference_pb2"), stubs("management_pb2")
-        addresses = server.status["addresses"]
-        self._channels = [grpc.insecure_channel(addresses[f"grpc_{n}"]) for n in ("inference", "management")]
-        self._inference = stubs("inference_pb2_grpc").InferenceAPIsServiceStub(self._channels[0])
-        self._management = stubs("management_pb2_grpc").ManagementAPIsServiceStub(self._channels[1])
-
-    def predict(self, body: object, version: str = "") -> dict[str, Any]:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = self.inference.PredictionsRequest(
-            model_name="neuroq", model_version=version, input={"data": content}
-        )
-        reply: dict[str, Any] = json.loads(
-            self._inference.Predictions(request, metadata=self._token("token"), timeout=60).prediction
-        )
-        return reply
-
-    def manage(self, method: str, request: Any) -> Any:
-        call = getattr(self._management, method)
-        return call(request, metadata=self._token("management_token"), timeout=120)
-
-    def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
-
-    def _token(self, kind: str) -> tuple[tuple[str, str], ...]:
-        return (("protocol", "gRPC"), ("authorization", f"Bearer {self._server.status[kind]}"))
 
 
 @pytest.fixture
@@ -100,6 +42,79 @@ def test_a_seed_gives_the_same_text_over_both_protocols(server: Server, calls: G
     over_grpc = calls.predict({**body, "session_id": "over-grpc"}, version="1.0")
     over_rest = server.generate(**body, session_id="over-rest")
     assert over_grpc["generated"] == over_rest["generated"]
+
+
+def test_a_stream_is_one_message_for_each_piece(workers: Server, stubs: Callable[[str], ModuleType]) -> None:
+    calls = Grpc(workers, stubs)
+    body = {"prompt": "はい", "seed": 8, "max_length": 60, "temperature": 1.5, "n": 2, "stop": "。"}
+    whole = workers.generate(**body, session_id="grpc whole")
+    *pieces, last = calls.stream({**body, "session_id": "grpc stream", "stream": True})
+    for index, choice in enumerate(whole["choices"]):
+        mine = [piece["delta"] for piece in pieces if piece["index"] == index]
+        assert "".join(mine) == choice["generated"]
+    assert len(pieces) > 1
+    assert last["usage"]["total_tokens"] == whole["usage"]["total_tokens"]
+    calls.close()
+
+
+BODIES: list[object] = [
+    {"action": "health"},
+    {"prompt": "はい", "session_id": "no-stream", "max_length": 20, "seed": 1},
+    {"prompt": "はい", "session_id": "no-stream", "max_length": 20, "seed": 1, "stream": True},
+    {"prompt": "はい", "session_id": "no-stream", "max_length": 1, "seed": 1, "stream": True},
+    {"prompt": "", "stream": True},
+    {"action": "fly"},
+    {"prompt": "長い話" * 300, "session_id": "no-stream", "stream": True},
+    b"not json",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("key", [None, b"true", b"StreamPredictions"])
+def test_no_stream_call_hangs_or_ends_a_worker(
+    server: Server, calls: Grpc, body: object, key: bytes | None
+) -> None:
+    """A call that does not say in its inputs which call it is, or cannot get a stream, gets one message."""
+    workers = server.ready_workers()
+    streams = key == b"StreamPredictions" and server.profile == "workers"
+    *_, last = messages = calls.stream(body, key)
+    assert streams or len(messages) == 1
+    wants_pieces = isinstance(body, dict) and body.get("stream") and body.get("prompt") == "はい"
+    assert "usage" in last if wants_pieces else {"status"} <= set(last)
+    assert server.ready_workers() == workers
+    assert server.post({"action": "health"}).status_code == 200
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_an_unary_call_that_asks_for_a_stream_gets_the_whole_reply(
+    server: Server, calls: Grpc, body: object
+) -> None:
+    workers = server.ready_workers()
+    assert "status" in calls.predict(body)
+    assert server.ready_workers() == workers
+    assert server.post({"action": "health"}).status_code == 200
+
+
+def test_calls_that_are_cancelled_leave_a_server_well(server: Server, calls: Grpc) -> None:
+    body = {
+        "prompt": "はい",
+        "max_length": 1024,
+        "temperature": 2.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "stream": True,
+    }
+    for number in range(10):
+        content = json.dumps({**body, "session_id": f"cancelled-{number}"}).encode()
+        request = calls.inference.PredictionsRequest(
+            model_name="neuroq", input={"data": content, "stream": b"StreamPredictions"}
+        )
+        call = calls._inference.StreamPredictions(request, metadata=calls._token("token"), timeout=60)
+        if number % 2:
+            next(call)
+        call.cancel()
+    server.wait_until_idle()
+    assert calls.predict({"prompt": "はい", "session_id": "after", "max_length": 2})["status"] == "success"
 
 
 def test_a_conversation_goes_on_over_the_other_protocol(server: Server, calls: Grpc) -> None:

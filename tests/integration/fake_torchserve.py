@@ -68,7 +68,20 @@ class Inference(Handler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
         if self.is_allowed("inference"):
-            self.send(*answer(body))
+            status, reply = answer(body)
+            if body.get("stream") and status == 200:
+                self.stream(reply["generated"], whole=body["prompt"] != "broken")
+            else:
+                self.send(status, reply)
+
+    def stream(self, text: str, *, whole: bool) -> None:
+        """The text character by character as server-sent events; then the connection is closed."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        events = [{"delta": character} for character in text]
+        for event in [*events, {"finish_reason": "stop"}] if whole else events:
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
 
 def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -177,6 +177,14 @@ def test_a_refusal_is_one_line(served: Place) -> None:
 def test_chat_reads_a_pipe(served: Place) -> None:
     done = served.neuroq("chat", stdin="おはよう\n/clear\nbad\nまた\n/quit\nもう\n")
     assert done.stdout == "NeuroQ> オウム: おはよう\n(forgotten)\nNeuroQ> オウム: また\n"
+    assert done.stderr == "neuroq: prompt is bad (invalid_request)\n"
+    assert done.returncode == 0
+
+
+def test_chat_tells_when_a_reply_breaks_off_and_goes_on(served: Place) -> None:
+    done = served.neuroq("chat", stdin="broken\nまた\n")
+    assert done.stdout == "NeuroQ> オウム: broken\nNeuroQ> オウム: また\n"
+    assert done.stderr == "neuroq: the server broke off in the middle of the reply (interrupted)\n"
     assert done.returncode == 0
 
 
