@@ -17,11 +17,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.precision import NUM_PROMPTS, prompts_of, same_greedy_texts
 from benchmarks.replies import ask_all, table
 from client.api import NeuroQClient
+from model.checkpoint import Checkpoint, tokenizer_path
+from model.precision import BFLOAT16, INT8, MAX_LOSS, loss
+from model.tokenizer import Tokenizer
 from tests.conftest import ROOT, free_ports
 from tests.e2e.conftest import PORTS
-from train.corpus import BUILT_IN, read_documents
+from train.corpus import BUILT_IN, read_documents, split
+from train.precision import bits_per_char_by_precision
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 _EXCHANGE = re.compile(r"あなた> (?P<prompt>.+)\n\s*NeuroQ> (?P<reply>.+)\n")
@@ -136,6 +141,19 @@ def test_questions_of_the_corpus_and_paraphrases_get_fitting_replies(client: Neu
     assert (len(taken), len(paraphrased)) == (10, 10)
     assert all(row.fits for row in taken), table(rows)
     assert sum(row.fits for row in paraphrased) >= 6, table(rows)
+
+
+def test_the_native_path_writes_what_the_reference_writes(clone: tuple[Clone, str]) -> None:
+    """On the trained model: greedy texts in float32, and what reduced precision loses on held-out text."""
+    path = clone[0].root / "checkpoints" / "neuroq_checkpoint.pt"
+    network, tokenizer = Checkpoint.load(path).build().freeze(), Tokenizer.load(tokenizer_path(path))
+    train, held_out = split(read_documents([str(BUILT_IN)]), 0.02)
+    scores = bits_per_char_by_precision(network, tokenizer, held_out)
+    if not scores:
+        pytest.skip("this machine has no C++ compiler")
+    assert all(loss(precision, scores) <= MAX_LOSS for precision in (BFLOAT16, INT8)), scores  # type: ignore[operator]
+    prompts = prompts_of(train, tokenizer)
+    assert same_greedy_texts(network, prompts) == len(prompts) == NUM_PROMPTS
 
 
 def test_the_command_line_talks(clone: tuple[Clone, str]) -> None:

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from torch import Tensor
 
 from model.decoder import Decoded, Decoder, Row
-from model.engine import Engine, EngineFullError, Progress, PromptTooLongError
+from model.engine import LEAST_TOKENS, Engine, EngineFullError, Progress, PromptTooLongError
 from model.native import decoder as native
 from model.sampling import SamplingParams, TokenLogprobs
 from model.torch_decoder import TorchDecoder
@@ -165,10 +165,10 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.add(self.number, prompt, params)
             self.live[self.number] = Answer(tuple(prompt), params)
 
-    @rule(max_tokens=st.integers(1, 12))
-    def step(self, max_tokens: int) -> None:
+    @rule(max_tokens=st.integers(1, 12), budget=st.none() | st.integers(1, 40))
+    def step(self, max_tokens: int, budget: int | None = None) -> None:
         had_work = bool(self.live)
-        progress = self.engine.step(max_tokens)
+        progress = self.engine.step(max_tokens, budget)
         assert bool(progress) == had_work
         for number, news in progress.items():
             assert isinstance(number, int)
@@ -179,6 +179,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.live[number].accept(news)
             if news.finish_reason:
                 self.finish(number)
+        if budget is not None:
+            num_tokens = sum(len(news.new_ids) for news in progress.values())
+            assert num_tokens <= budget + LEAST_TOKENS * len(progress)
 
     def finish(self, number: int) -> None:
         answer = self.live.pop(number)

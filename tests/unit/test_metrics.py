@@ -183,7 +183,37 @@ def test_no_count_is_lost_between_threads(counted: Metrics) -> None:
     assert total + sum(sum(counts) for counts in values(counted).values()) == 6000
 
 
+def test_the_page_explains_every_metric_and_outcome() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert all(f"`{metric.name}`" in page for metric in METRICS)
+    assert all(f"`{outcome}`" in page for outcome in OUTCOMES)
+    defined = yaml.safe_load(METRICS_FILE.read_text(encoding="utf-8"))["ts_metrics"]
+    assert all(f"`{each['name']}`" in page for metrics in defined.values() for each in metrics)
+    used = set(re.findall(r"neuroq_\w+", page))
+    series = {m.name + suffix for m in METRICS for suffix in ("", "_bucket" * (m.kind is Kind.HISTOGRAM))}
+    assert used <= series
+
+
 # --- to TorchServe ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def take_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerPlace]]:
+    """`claim` in a temporary folder of its own; every place is free again in the end."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with ExitStack() as stack:
+
+        def take(version: str = "1.0", *, only_one: bool) -> WorkerPlace:
+            place = claim("m", version, only_one=only_one)
+            stack.enter_context(place.lock)
+            return place
+
+        yield take
+
+
+@pytest.fixture
+def place(take_place: Callable[..., WorkerPlace]) -> WorkerPlace:
+    return take_place(only_one=False)
 
 
 @pytest.fixture
@@ -226,9 +256,9 @@ def reported(reporter: Reporter, samples: list[Sample], caplog: pytest.LogCaptur
 
 
 def test_each_sample_is_a_line_that_the_front_end_understands(
-    counted: Metrics, cache: MetricsCacheYamlImpl, caplog: pytest.LogCaptureFixture
+    counted: Metrics, cache: MetricsCacheYamlImpl, place: WorkerPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reporter = Reporter(counted, cache, LABELS, worker=2)
+    reporter = Reporter(counted, cache, LABELS, place)
     samples = [
         Sample(names.REQUESTS, 3, "stop"),
         Sample(names.FIRST_TOKEN, 1.25e-05),
@@ -240,23 +270,24 @@ def test_each_sample_is_a_line_that_the_front_end_understands(
     assert [tuple(line[f] for f in fields) for line in reported(reporter, samples, caplog)] == [
         ("neuroq_requests_total", "requests", "3", "COUNTER", f"{common},outcome:stop"),
         ("neuroq_time_to_first_token_seconds", "seconds", "1.25e-05", "HISTOGRAM", common),
-        ("neuroq_requests_running", "requests", "4", "GAUGE", f"{common},worker:2"),
+        ("neuroq_requests_running", "requests", "4", "GAUGE", f"{common},worker:0"),
         ("neuroq_sessions", "sessions", "10000", "GAUGE", common),
     ]
 
 
 def test_a_server_with_another_metrics_file_gets_the_same_lines(
-    counted: Metrics, cache: MetricsCacheYamlImpl, caplog: pytest.LogCaptureFixture
+    counted: Metrics, cache: MetricsCacheYamlImpl, place: WorkerPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Plain torchserve with its own metrics.yaml, or an archive that is newer than the server."""
     samples = [Sample(metric, 1, "stop" if metric.label == "outcome" else None) for metric in METRICS]
-    known = reported(Reporter(counted, cache, LABELS, 0), samples, caplog)
-    assert reported(Reporter(counted, empty_cache(), LABELS, 0), samples, caplog) == known
+    known = reported(Reporter(counted, cache, LABELS, place), samples, caplog)
+    assert reported(Reporter(counted, empty_cache(), LABELS, place), samples, caplog) == known
 
 
 def test_the_thread_reports_and_survives_a_failure(
     clock: Clock,
     cache: MetricsCacheYamlImpl,
+    place: WorkerPlace,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -270,13 +301,34 @@ def test_the_thread_reports_and_survives_a_failure(
         return 5
 
     with caplog.at_level(logging.INFO):
-        reporter = Reporter(Metrics(8, count, clock), cache, LABELS, worker=0)
+        reporter = Reporter(Metrics(8, count, clock), cache, LABELS, place)
         reporter.start()
         wait_until(lambda: "neuroq_sessions" in caplog.text)
         reporter.stop()
         reporter.join(5)
     assert "metrics could not be reported" in caplog.text
     assert not reporter.is_alive()
+
+
+def test_the_gauges_of_a_worker_that_is_gone_are_cleared_once(
+    counted: Metrics,
+    cache: MetricsCacheYamlImpl,
+    take_place: Callable[..., WorkerPlace],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone, here, stays = (take_place(only_one=False) for _ in range(3))
+    reporter = Reporter(counted, cache, LABELS, here)
+    with caplog.at_level(logging.INFO):
+        reporter.clear_vacant()
+        assert caplog.text == ""
+        gone.lock.close()
+        reporter.clear_vacant()
+        reporter.clear_vacant()
+    found = [LINE.match(record.message) for record in caplog.records]
+    cleared = [(each["name"], each["value"], each["labels"].rpartition(",")[2]) for each in found if each]
+    assert cleared == [(m.name, "0", "worker:0") for m in METRICS if m.label == "worker"]
+    assert take_place(only_one=False).number == gone.number  # looking does not keep it taken
+    assert not stays.lock.closed
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -373,7 +425,7 @@ def test_overload_deadline_and_faults_are_counted(
     for number in range(7):
         service.submit(f"r{number}", {"prompt": "x", "session_id": f"s{number}", "max_length": 100})
     with monkeypatch.context() as patch:
-        patch.setattr(service._engine, "step", lambda _: 1 / 0)
+        patch.setattr(service._engine, "step", lambda *_: 1 / 0)
         service.step()
     service.submit("late", {"prompt": "x", "session_id": "late"})
     clock.now += 1000
@@ -398,20 +450,6 @@ def test_the_lines_of_every_step_are_left_out(caplog: pytest.LogCaptureFixture) 
     finally:
         for logger, filters in zip(loggers, before, strict=True):
             logger.filters[:] = filters
-
-
-@pytest.fixture
-def take_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerPlace]]:
-    """`claim` in a temporary folder of its own; every place is free again in the end."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with ExitStack() as stack:
-
-        def take(version: str = "1.0", *, only_one: bool) -> WorkerPlace:
-            place = claim("m", version, only_one=only_one)
-            stack.enter_context(place.lock)
-            return place
-
-        yield take
 
 
 def test_places_are_numbered_and_free_again(take_place: Callable[..., WorkerPlace]) -> None:
