@@ -35,15 +35,16 @@ class Driver:
         self._in_flight: set[str] = set()  # requests whose last answer was not taken
         threading.Thread(target=self._run, name="neuroq-service", daemon=True).start()
 
-    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> None:
-        """Take a request as Service.submit does; what needs no engine is answered at once."""
+    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> bool:
+        """Take a request as Service.submit does; return whether it needs no engine and is answered at once."""
         incoming = self._service.receive(body, path)
         with self._news:
             self._in_flight.add(request_id)
             if isinstance(incoming, Reply):
                 self._answers[request_id] = incoming
-                return
+                return True
         self._commands.put(partial(self._service.accept, request_id, incoming, can_stream=can_stream))
+        return False
 
     def cancel_all_but(self, request_ids: set[str]) -> None:
         """Forget every request that is not among these; nothing more comes of it."""

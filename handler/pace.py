@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import ceil
 
-# A step is what an arriving request waits for, and what its fixed cost is spread over: shorter while someone
-# waits for a slot, longer while all that came are under way.
-SHORT_STEP = 0.008  # seconds
+# A step is what an arriving request waits for, and what its fixed cost is spread over: shorter while some
+# requests may be short ones, longer while all are long under way.
+SHORT_STEP = 0.007  # seconds
 LONG_STEP = 0.016
 _MEMORY = 0.7  # weight of the past in the running mean
 
@@ -17,11 +17,11 @@ class Pace:
     def __init__(self) -> None:
         self._seconds_per_token: float | None = None
 
-    def budget(self, *, someone_waits: bool) -> int | None:
+    def budget(self, *, is_short: bool) -> int | None:
         """Return how many tokens the next step may decode in all, None while nothing is known."""
         if not self._seconds_per_token:
             return None
-        return ceil((SHORT_STEP if someone_waits else LONG_STEP) / self._seconds_per_token)
+        return ceil((SHORT_STEP if is_short else LONG_STEP) / self._seconds_per_token)
 
     def note(self, num_tokens: int, seconds: float) -> None:
         """Take what a step of so many tokens, over all sequences, took."""

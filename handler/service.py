@@ -222,7 +222,7 @@ class Service:
             raise ApiError(503, "overloaded", str(error)) from error
 
     def _decode(self) -> None:
-        budget = self._pace.budget(someone_waits=self._engine.num_waiting > 0)
+        budget = self._pace.budget(is_short=self._engine.has_young)
         begun = self._clock()
         try:
             progress = self._engine.step(self._settings.tokens_per_step, budget)

@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     held_until REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS sessions_used_at ON sessions (used_at);
+-- Nearly always of a few rows, so that counting and pruning need not read the table.
+CREATE INDEX IF NOT EXISTS sessions_empty ON sessions (session_id) WHERE turns = '[]';
 """
 
 
@@ -88,11 +90,15 @@ class SessionStore:
 
     def count(self) -> int:
         """Number of conversations with at least one turn."""
-        return int(self._database.execute("SELECT count(*) FROM sessions WHERE turns != '[]'").fetchone()[0])
+        empty = "SELECT count(*) FROM sessions WHERE turns = '[]'"
+        return self._number(f"SELECT (SELECT count(*) FROM sessions) - ({empty})")
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _number(self, query: str) -> int:
+        return int(self._database.execute(query).fetchone()[0])
 
     def _turns(self, session_id: str, now: float) -> list[Turn]:
         row = self._database.execute(
@@ -110,16 +116,14 @@ class SessionStore:
 
     def _prune(self, now: float) -> None:
         """Drop what is idle too long, empty, or beyond the number of sessions; never a held session."""
-        free = "(holder IS NULL OR held_until < :now)"
-        self._database.execute(
-            f"DELETE FROM sessions WHERE {free} AND (turns = '[]' OR used_at < :idle)",
-            {"now": now, "idle": now - self._settings.idle_seconds},
-        )
-        self._database.execute(
-            f"DELETE FROM sessions WHERE {free} AND session_id IN "
-            "(SELECT session_id FROM sessions ORDER BY used_at DESC LIMIT -1 OFFSET :most)",
-            {"now": now, "most": self._settings.max_sessions},
-        )
+        delete = "DELETE FROM sessions WHERE (holder IS NULL OR held_until < :now) AND "
+        times = {"now": now, "idle": now - self._settings.idle_seconds}
+        self._database.execute(delete + "turns = '[]'", {"now": now})
+        self._database.execute(delete + "used_at < :idle", times)
+        surplus = self._number("SELECT count(*) FROM sessions") - self._settings.max_sessions
+        if surplus > 0:
+            oldest = "session_id IN (SELECT session_id FROM sessions ORDER BY used_at LIMIT :surplus)"
+            self._database.execute(delete + oldest, {"now": now, "surplus": surplus})
 
     def _free_if_dead(self, session_id: str) -> bool:
         """End the hold of a process that is gone; return whether there was one."""

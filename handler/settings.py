@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
+PRECISION_VARIABLE = "NEUROQ_PRECISION"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class HandlerSettings:
 
 
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
-    """Return the settings of a parsed model-config.yaml; the environment may name the sessions' file.
+    """Return the settings of a parsed model-config.yaml.
+
+    The environment may name the sessions' file and the precision.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
@@ -51,6 +54,8 @@ def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str
     sessions = dict(values.pop("sessions", None) or {})
     if environment.get(SESSIONS_PATH_VARIABLE):
         sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
+    if environment.get(PRECISION_VARIABLE):
+        values["precision"] = environment[PRECISION_VARIABLE]
     _check(HandlerSettings, values)
     _check(SessionSettings, sessions)
     return HandlerSettings(**values, sessions=SessionSettings(**sessions))

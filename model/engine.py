@@ -18,8 +18,7 @@ MAX_PROMPT_TOKENS_PER_STEP = 512
 
 # A sequence with fewer output ids is served before the others: short requests do not pay for long ones.
 YOUNG_TOKENS = 32
-# What every row gets in a step, whatever the budget: fewer would not be worth the step's fixed cost.
-LEAST_TOKENS = 4
+LEAST_TOKENS = 2  # of every row in a step, whatever the budget
 
 
 class EngineFullError(RuntimeError):
@@ -140,6 +139,11 @@ class Engine:
         return len(self._running)
 
     @property
+    def has_young(self) -> bool:
+        """Whether a request waits or has produced little: one that a short step serves better."""
+        return bool(self._waiting) or any(s.is_young for s in self._running.values())
+
+    @property
     def num_waiting(self) -> int:
         """Requests that wait for a slot."""
         return len(self._waiting)
@@ -178,7 +182,7 @@ class Engine:
             return {}
         if budget is None:
             budget = max_tokens * len(running)
-        young, old = _shares(sum(s.is_young for s in running), len(running), budget)
+        young, old = _shares(running, budget)
         decoded = self.decoder.decode([s.row(min(max_tokens, young if s.is_young else old)) for s in running])
         progress = {
             s.request_id: s.accept(news, self._end_ids) for s, news in zip(running, decoded, strict=True)
@@ -202,8 +206,9 @@ class Engine:
         self._slots.give_back(sequence.slot, sequence.ids[: sequence.num_cached])
 
 
-def _shares(num_young: int, num_running: int, budget: int) -> tuple[int, int]:
-    """Return the tokens of each young and of each other row: the young are served first."""
-    young = min(YOUNG_TOKENS, budget // max(num_young, 1))
-    old = (budget - num_young * young) // max(num_running - num_young, 1)
-    return max(young, LEAST_TOKENS), max(old, LEAST_TOKENS)
+def _shares(running: list[Sequence], budget: int) -> tuple[int, int]:
+    """Return the tokens of each young and of each other row: the others get what the young leave."""
+    rooms = [s.room for s in running if s.is_young]
+    young = max(min(YOUNG_TOKENS, budget // max(len(rooms), 1)), LEAST_TOKENS)
+    rest = budget - sum(min(room, young) for room in rooms)
+    return young, max(rest // max(len(running) - len(rooms), 1), LEAST_TOKENS)

@@ -237,8 +237,9 @@ def test_a_request_past_its_deadline_is_given_up(tmp_path: Path, tokenizer: Toke
     assert harness.service._engine.num_running == 0
 
 
-def test_a_client_that_leaves_frees_slot_and_session(harness: Harness) -> None:
-    harness.service.submit("gone", {"prompt": "x", "session_id": "a", "max_length": 100})
+def test_a_client_that_leaves_frees_slot_and_session(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    harness = Harness(tmp_path, tokenizer, tokens_per_step=1)
+    harness.service.submit("gone", {"prompt": "x", "session_id": "a", "max_length": 100, "seed": 1})
     harness.service.step()
     harness.service.cancel_all_but(set())
     assert harness.service.num_in_flight == harness.service._engine.num_running == 0

@@ -15,7 +15,7 @@ from model.network import NeuroQ
 from model.sampling import SamplingParams
 from model.torch_decoder import TorchDecoder
 
-TOKENS_PER_STEP = 16
+TOKENS_PER_STEP = 32
 
 
 def random_network() -> NeuroQ:

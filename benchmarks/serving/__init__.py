@@ -1,0 +1,1 @@
+"""Throughput and latency through real servers: NeuroQ, TorchServe around Hugging Face, llama.cpp."""
