@@ -6,7 +6,7 @@ from math import ceil
 
 # A step is what an arriving request waits for, and what its fixed cost is spread over: shorter while some
 # requests may be short ones, longer while all are long under way.
-SHORT_STEP = 0.007  # seconds
+SHORT_STEP = 0.010  # seconds
 LONG_STEP = 0.016
 _MEMORY = 0.7  # weight of the past in the running mean
 
