@@ -36,7 +36,7 @@ class Driver:
         threading.Thread(target=self._run, name="neuroq-service", daemon=True).start()
 
     def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> bool:
-        """Take a request as Service.submit does; return whether it is answered at once, without the engine."""
+        """Take a request as Service.submit does; return whether it needs no engine: it is answered then."""
         incoming = self._service.receive(body, path)
         with self._news:
             self._in_flight.add(request_id)
