@@ -15,9 +15,9 @@ ControlRequest = HealthRequest | StatusRequest | TrainRequest
 class Control:
     """Knows what is served; the load is told with each question."""
 
-    def __init__(self, served: ServedModel, sessions: SessionStore) -> None:
+    def __init__(self, served: ServedModel, sessions: SessionStore, precision: str) -> None:
         self._device, self._sessions = str(served.device), sessions
-        self._description = served.description()
+        self._description = {**served.description(), "precision": precision}
 
     def answer(self, request: ControlRequest, *, num_running: int, num_waiting: int) -> Reply:
         """Answer at once. Raises ApiError (403) for training."""

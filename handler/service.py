@@ -73,7 +73,7 @@ class Service:
         self._vocabulary = Vocabulary(served.tokenizer)
         default_session = DEFAULT_SESSION if settings.sessions.share_default else None
         self._paths = paths(served, default_session)
-        self._control = Control(served, sessions)
+        self._control = Control(served, sessions, decoder.precision)
         self.metrics = Metrics(settings.slots, sessions.count, clock)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
         self._replies: dict[str, Answer] = {}

@@ -95,6 +95,7 @@ def test_status_tells_the_lineage_and_the_load(harness: Harness) -> None:
     assert body["status"] == "ok"
     assert body["initialized"] is True
     assert body["model_version"] == "1.0"
+    assert body["precision"] in {"float32", "bfloat16"}
     assert body["vocab_size"] == harness.served.tokenizer.vocab_size
     assert body["tokenizer_sha256"] == harness.served.tokenizer.sha256
     assert (body["requests_running"], body["requests_waiting"], body["sessions"]) == (0, 0, 0)
