@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint
 from model.config import ModelConfig
+from model.native import build
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 from train.corpus import BUILT_IN, Document, read_documents
@@ -23,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests first, servers last, whatever the folders are called."""
     order = {"unit": 0, "integration": 1, "e2e": 2}
     items.sort(key=lambda item: min(order.get(mark.name, 9) for mark in item.iter_markers()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _native_library() -> None:
+    """Built once, as packaging does; without a compiler everything runs on PyTorch."""
+    with suppress(build.BuildError):
+        build.build()
 
 
 @pytest.fixture(scope="session")
