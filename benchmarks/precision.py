@@ -10,11 +10,12 @@ import click
 import torch
 
 from benchmarks.machine import as_markdown, describe
+from benchmarks.markdown import table
 from model.checkpoint import Checkpoint, tokenizer_path
 from model.decoder import Decoder, Row
 from model.native.decoder import NativeDecoder
 from model.network import NeuroQ
-from model.precision import FLOAT32, MAX_LOSS
+from model.precision import FLOAT32, MAX_LOSS, loss
 from model.sampling import SamplingParams
 from model.tokenizer import Tokenizer
 from model.torch_decoder import TorchDecoder
@@ -59,17 +60,15 @@ def main(texts: tuple[str, ...], checkpoint_path: str, output: str) -> None:
     scores = bits_per_char_by_precision(network, tokenizer, documents)
     prompts = prompts_of(documents, tokenizer)
     same = same_greedy_texts(network, prompts)
-    table = _table(scores, same, len(prompts), sum(d.num_characters for d in documents))
+    page = _page(scores, same, len(prompts), sum(d.num_characters for d in documents))
     Path(output).mkdir(parents=True, exist_ok=True)
-    Path(output, "precision.md").write_text("\n".join([table, *as_markdown(describe(["torch"])), ""]))
-    click.echo(table)
-    sys.exit(same < len(prompts) or any(score / scores[FLOAT32] - 1 > MAX_LOSS for score in scores.values()))
+    Path(output, "precision.md").write_text("\n".join([page, *as_markdown(describe(["torch"])), ""]))
+    click.echo(page)
+    sys.exit(same < len(prompts) or any((loss(name, scores) or 0) > MAX_LOSS for name in scores))
 
 
-def _table(scores: dict[str, float], same: int, num_prompts: int, num_characters: int) -> str:
-    rows = [
-        f"| {name} | {score:.4f} | {score / scores[FLOAT32] - 1:+.2%} |" for name, score in scores.items()
-    ]
+def _page(scores: dict[str, float], same: int, num_prompts: int, num_characters: int) -> str:
+    rows = [[name, f"{score:.4f}", f"{loss(name, scores):+.2%}"] for name, score in scores.items()]
     return "\n".join(
         [
             "# Precision",
@@ -77,9 +76,7 @@ def _table(scores: dict[str, float], same: int, num_prompts: int, num_characters
             f"Bits per character on {num_characters:,} characters of held-out text; "
             f"at most {MAX_LOSS:+.1%} is allowed.",
             "",
-            "| weights | bits per character | against float32 |",
-            "|---|---|---|",
-            *rows,
+            *table(["weights", "bits per character", "against float32"], rows),
             "",
             f"Greedy text of {NUM_NEW_TOKENS} tokens, native float32 against the PyTorch path: "
             f"{same} of {num_prompts} prompts identical.",

@@ -12,6 +12,8 @@ PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<s>", "</s>"
 USER, ASSISTANT, END_OF_TURN = "<USER>", "<ASSISTANT>", "<EOT>"
 MARKERS = (USER, ASSISTANT, END_OF_TURN)
 SPECIALS = (PAD, UNKNOWN, BEGIN, END, *MARKERS)  # in the order of their ids, from 0
+_SPACE = "\u2581"  # SentencePiece's sign for a space
+_UNKNOWN_TEXT = " \u2047 "  # what it writes for the unknown symbol
 
 # Between the first character of a marker's spelling and the rest: text is encoded in two pieces there,
 # so SentencePiece never sees the whole spelling and cannot turn it into the marker.
@@ -70,6 +72,19 @@ class Tokenizer:
         stop = self.stop_ids
         text: str = self._processor.decode([i for i in ids if i not in stop])
         return text.rstrip("\ufffd")
+
+    def symbol(self, token: int) -> str:
+        """Return a token's piece as SentencePiece spells it: a special symbol's is its own name."""
+        return str(self._processor.id_to_piece(token))
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return a token's part of the text; those of a reply, joined and read as UTF-8, are its text."""
+        if token in self.stop_ids:
+            return b""
+        piece = self.symbol(token)
+        if self._processor.is_byte(token):
+            return bytes([int(piece[3:5], 16)])  # <0xE3>
+        return (_UNKNOWN_TEXT if self._processor.is_unknown(token) else piece.replace(_SPACE, " ")).encode()
 
     def _special(self, symbol: str) -> int:
         number = int(self._processor.piece_to_id(symbol))

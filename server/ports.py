@@ -1,4 +1,4 @@
-"""Ports that something else already listens at, found before anything is started."""
+"""Ports of this machine: those that are taken, found before anything is started, and free ones."""
 
 import socket
 
@@ -25,3 +25,14 @@ def why_not_bindable(host: str, port: int) -> str:
         except OSError as error:
             return (error.strerror or str(error)).lower()
     return ""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback ports that nobody listens at now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind((LOOPBACK, 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,10 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _native_library() -> None:
+def native_library() -> Path | None:
     """Built once, as packaging does; without a compiler everything runs on PyTorch."""
     with suppress(build.BuildError):
         build.build()
+    return build.library_path()
 
 
 @pytest.fixture(scope="session")
@@ -67,14 +67,3 @@ def write_checkpoint(folder: Path, tokenizer: Tokenizer, *, seed: int = 0, **cha
     lineage = {"style": "dialogue", "trained_at": "2026-01-01T00:00:00+00:00", "metrics": {}, "data": {}}
     Checkpoint(model.config, model.state_dict(), tokenizer.sha256, lineage).save(folder / CHECKPOINT_NAME)
     return folder / CHECKPOINT_NAME
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import machine
@@ -12,6 +12,7 @@ from benchmarks.engine.floor import Floor
 from benchmarks.engine.rounds import Cell
 from benchmarks.engine.sample import MAX_WAITED
 from benchmarks.engine.workload import PROMPT_LENGTH, TEMPERATURE, TOP_K, TOP_P
+from benchmarks.markdown import RIGHT, table
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
@@ -66,7 +67,7 @@ class Page:
             [CANDIDATES[name].title, *(self._rate(Cell(name, size, length)) for size in self.batch_sizes)]
             for name in self.engines
         ]
-        return _table(["engine", *(f"batch {size}" for size in self.batch_sizes)], rows)
+        return table(["engine", *(f"batch {size}" for size in self.batch_sizes)], rows, align=RIGHT)
 
     def _rate(self, cell: Cell) -> str:
         rate = self.figures.rate(cell)
@@ -89,13 +90,14 @@ class Page:
             ]
             for rival in rivals
         ]
-        return _table(["rival", *header], rows)
+        return table(["rival", *header], rows, align=RIGHT)
 
     def _ours(self) -> list[str]:
         return [name for name in (f"neuroq-{precision}" for precision in PRECISIONS) if name in self.engines]
 
     def _demands(self, length: int) -> list[str]:
-        return _table(["NeuroQ", "rival", "batch", "at least", "measured", ""], self._demand_rows(length))
+        header = ["NeuroQ", "rival", "batch", "at least", "measured", ""]
+        return table(header, self._demand_rows(length), align=RIGHT)
 
     def _demand_rows(self, length: int) -> list[list[str]]:
         rows = []
@@ -121,7 +123,7 @@ class Page:
             ]
             for floor in self.floors.values()
         ]
-        return _table(header, rows)
+        return table(header, rows, align=RIGHT)
 
     def _share(self, floor: Floor, batch_size: int, length: int) -> str:
         bound = floor.tokens_per_second(batch_size)
@@ -131,9 +133,3 @@ class Page:
 
 def _times(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio:.2f} ×"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table: words to the left, figures to the right."""
-    rule = ["---", *("---:" for _ in header[1:])]
-    return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]

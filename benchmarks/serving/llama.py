@@ -15,8 +15,8 @@ from benchmarks.anchors import LLAMA_SERVER, SIZE, gguf
 from benchmarks.serving.kinds import Wire
 from benchmarks.serving.load import Call
 from benchmarks.serving.systems import RIVAL_KINDS, Traits, post
-from benchmarks.serving.torchserve import free_ports
 from benchmarks.serving.workload import Ask
+from server.ports import free_ports
 from server.settings import LOOPBACK
 
 _START_TIMEOUT = 60.0

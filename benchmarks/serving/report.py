@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import machine
+from benchmarks.markdown import table
 from benchmarks.serving.figures import Cell, Figures, Percentiles, Results
 from benchmarks.serving.kinds import Kind, Wire
 from benchmarks.serving.profiling import Profile
@@ -65,7 +66,7 @@ class Page:
 
     def _verdicts(self) -> list[str]:
         rows = [[line.demand, line.bound, line.measured, line.word] for line in judge(self.results)]
-        return _table(["demand", "bound", "measured", ""], rows)
+        return table(["demand", "bound", "measured", ""], rows)
 
     def _of(self, kind: Kind, wire: Wire) -> list[Scenario]:
         return [s for s in self.results.scenarios() if s.kind is kind and s.wire is wire]
@@ -76,7 +77,7 @@ class Page:
         header = ["", "system", "requests of", "tokens/s", "requests/s", "p50", "p95", "p99"]
         header += ["first token p50", "p95", "per token p50", "p95"] if streamed else []
         header += ["processors: server", "load"]
-        return ["", f"## {title}", "", *_table(header, self._rows(scenarios, streamed=streamed))]
+        return ["", f"## {title}", "", *table(header, self._rows(scenarios, streamed=streamed))]
 
     def _rows(self, scenarios: Sequence[Scenario], *, streamed: bool) -> Iterable[list[str]]:
         for scenario in scenarios:
@@ -112,8 +113,3 @@ def _percentile(name: str, percentile: str) -> Pick:
         return None if percentiles is None else float(getattr(percentiles, percentile))
 
     return pick
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]

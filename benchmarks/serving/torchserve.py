@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from unittest import mock
 
 import yaml
 
+from server.ports import free_ports
 from server.process import session_members, start, stop, wait_until_ready
 from server.settings import LOOPBACK, PORT_OPTIONS, Settings
 from server.state import ServerState
@@ -83,14 +83,3 @@ def write_archive(
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"torch-model-archiver failed: {done.stderr.strip()[-500:]}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens at now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind((LOOPBACK, 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

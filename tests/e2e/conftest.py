@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from model.tokenizer import Tokenizer
-from tests.conftest import ROOT, free_ports, write_checkpoint
+from server.ports import free_ports
+from tests.conftest import ROOT, write_checkpoint
 
 PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
 PROFILES = ("continuous", "workers")

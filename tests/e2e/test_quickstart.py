@@ -23,7 +23,8 @@ from client.api import NeuroQClient
 from model.checkpoint import Checkpoint, tokenizer_path
 from model.precision import BFLOAT16, INT8, MAX_LOSS, loss
 from model.tokenizer import Tokenizer
-from tests.conftest import ROOT, free_ports
+from server.ports import free_ports
+from tests.conftest import ROOT
 from tests.e2e.conftest import PORTS
 from train.corpus import BUILT_IN, read_documents, split
 from train.precision import bits_per_char_by_precision

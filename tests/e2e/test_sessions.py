@@ -45,9 +45,13 @@ def test_requests_of_one_session_queue_up_over_the_workers(server: Server) -> No
 
 def test_clear_session_forgets(server: Server) -> None:
     first = server.generate("はい", session_id="clear", max_length=3, seed=1)
-    assert server.generate("はい", session_id="clear", max_length=3, seed=1)["usage"] != first["usage"]
+    second = server.generate("はい", session_id="clear", max_length=3, seed=1)
+    assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
     assert server.post({"action": "clear_session", "session_id": "clear"}).json()["status"] == "success"
-    assert server.generate("はい", session_id="clear", max_length=3, seed=1) == first
+    third = server.generate("はい", session_id="clear", max_length=3, seed=1)
+    for reply in (first, third):  # how much a worker's cache still held is no part of the conversation
+        del reply["usage"]["prompt_tokens_details"]
+    assert third == first
 
 
 def test_without_a_session_id_the_default_conversation_goes_on(server: Server) -> None:

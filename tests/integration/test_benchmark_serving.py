@@ -21,7 +21,8 @@ from benchmarks.serving.scenarios import SHORT_ALONE, SHORT_BESIDE_LONG, Scenari
 from benchmarks.serving.systems import HUGGING_FACE_HANDLER, NEUROQ, post
 from benchmarks.serving.verdicts import judge
 from benchmarks.serving.workload import LONG, MIXED, SHORT, make_asks
-from tests.conftest import ROOT, free_ports
+from server.ports import free_ports
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.integration
 

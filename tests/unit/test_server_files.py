@@ -21,10 +21,9 @@ from server.errors import NotRunningError, ServerError
 from server.java import find_system_java, java_version
 from server.keys import parse_instant, parse_keys
 from server.logs import FRONT_END_LOG, WORKER_LOG, mark_logs, telling_lines
-from server.ports import require_free_ports
+from server.ports import free_ports, require_free_ports
 from server.settings import Settings, read_settings
 from server.state import ServerState, read_state, running_state, state_path, write_state
-from tests.conftest import free_ports
 
 pytestmark = pytest.mark.unit
 KEY_FILE = {
