@@ -147,6 +147,29 @@ def test_sampling_over_a_large_vocabulary_is_the_references(native: None) -> Non
     assert NativeDecoder(network, num_slots=6).decode(rows) == reference
 
 
+@pytest.mark.parametrize("spread", (0.02, 1.0, 30.0))
+def test_looking_at_few_logits_gives_what_all_of_them_give(isa: str, spread: float) -> None:
+    """Log probabilities need every logit; without them a float32 head computes only what may be drawn."""
+    network = network_of(ModelConfig(1200, embed_dim=24, num_heads=2, num_layers=1, num_neurons=9))
+    with torch.no_grad():
+        network.head.weight.mul_(spread)
+        network.head.weight[::97].mul_(20.0)  # some outputs far coarser than others
+        network.head.weight[5::50] = network.head.weight[4::50]  # equals: the lower id wins
+    params = (
+        {"temperature": 0.0},
+        {"temperature": 0.0, "repetition_penalty": 1.0},
+        {"top_k": 1},
+        {"top_k": 40},
+        {"top_k": 64, "repetition_penalty": 0.3},
+        {"top_k": 40, "repetition_penalty": 8.0, "temperature": 2.0},
+    )
+    rows = [row_of(i, [i, 5], 60, seed=i, **each) for i, each in enumerate(params)]  # type: ignore[arg-type]
+    few = NativeDecoder(network, num_slots=len(rows)).decode(rows)
+    told = [dataclasses.replace(row, params=dataclasses.replace(row.params, logprobs=0)) for row in rows]
+    all_of_them = NativeDecoder(network, num_slots=len(rows)).decode(told)
+    assert [each.ids for each in few] == [each.ids for each in all_of_them]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_row_does_not_depend_on_its_neighbours(isa: str, precision: str) -> None:
     """Bit for bit: alone, among any number of others, in one call or many, on any number of threads."""

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstdint>
 
 #include "memory.h"
+#include "threshold.h"
 #include "vector.h"
 
 namespace NEUROQ_ISA {
@@ -27,7 +27,7 @@ public:
     Candidates(Memory& memory, int vocab_size)
         : vocab_size_(vocab_size),
           values_(memory.take<float>(padded(vocab_size) + LANES)),
-          block_maxima_(memory.take<float>(padded(vocab_size) / BLOCK_PANELS + LANES)),
+          threshold_(memory, vocab_size),
           ids_(memory.take<int32_t>(padded(vocab_size) + LANES)),
           sorted_(memory.take<Candidate>(vocab_size)) {}
 
@@ -35,9 +35,8 @@ public:
     int count() const { return count_; }
 
     void find(const float* logits, int count) {
-        const int panels = padded(vocab_size_) / LANES;
-        if (count > MOST_BY_THRESHOLD || panels < NUM_GROUPS * BLOCK_PANELS) return sort_all(logits, count);
-        collect(logits, panels, threshold(logits, panels, count));
+        if (!threshold_.can_find(count)) return sort_all(logits, count);
+        collect(logits, threshold_.find(logits, count));
         if (num_found_ <= MOST_BY_RANK) {
             sort_by_rank(count);
         } else {
@@ -46,66 +45,15 @@ public:
     }
 
 private:
-    // Sixteen maxima each; so many that the threshold lets few more than `count` through.
-    static constexpr int NUM_GROUPS = 8;
-    static constexpr int BLOCK_PANELS = 4;
-    static constexpr int MOST_BY_THRESHOLD = NUM_GROUPS * LANES / 2;
     static constexpr int MOST_BY_RANK = 160;
 
-    // A value that at least `count` logits reach. The logits are dealt to 128 groups; as many logits as groups
-    // whose maximum reaches a value reach it themselves, so it is enough to look for one among the maxima.
-    // Keeps the maxima of each block of panels for `collect`.
-    float threshold(const float* logits, int panels, int count) {
-        Vec groups[NUM_GROUPS];
-        for (int g = 0; g < NUM_GROUPS; ++g) groups[g] = broadcast(-INFINITY);
-        for (int panel = 0, block = 0; panel < panels; panel += BLOCK_PANELS, ++block) {
-            Vec most = load(logits + panel * LANES);
-            if (panel + BLOCK_PANELS <= panels) {
-                NEUROQ_UNROLL for (int i = 1; i < BLOCK_PANELS; ++i) most = max(load(logits + (panel + i) * LANES), most);
-            } else {
-                for (int i = panel + 1; i < panels; ++i) most = max(load(logits + i * LANES), most);
-            }
-            store(block_maxima_ + block * LANES, most);
-            groups[block % NUM_GROUPS] = max(most, groups[block % NUM_GROUPS]);
-        }
-        return bisect(groups, count);
-    }
-
-    // All maxima reach `low`, few reach `high`; stops when few more than `count` reach `low`.
-    static float bisect(const Vec* groups, int count) {
-        Vec most = groups[0], least = groups[0];
-        for (int g = 1; g < NUM_GROUPS; ++g) {
-            most = max(groups[g], most);
-            least = min(groups[g], least);
-        }
-        float high = highest(most);
-        float low = -highest(broadcast(0.0f) - least);
-        if (!(low > -FLT_MAX)) low = -FLT_MAX;
-        for (;;) {
-            const float middle = 0.5f * low + 0.5f * high;
-            if (!(middle > low && middle < high)) return low;
-            const int reached = reaching(groups, middle);
-            if (reached < count) {
-                high = middle;
-                continue;
-            }
-            low = middle;
-            if (reached <= count + count / 8) return low;
-        }
-    }
-
-    static int reaching(const Vec* groups, float value) {
-        const Vec bound = broadcast(value);
-        int reached = 0;
-        for (int g = 0; g < NUM_GROUPS; ++g) reached += __builtin_popcount(bits_at_least(groups[g], bound));
-        return reached;
-    }
-
-    void collect(const float* logits, int panels, float bound) {
+    void collect(const float* logits, float bound) {
+        constexpr int BLOCK_PANELS = Threshold::BLOCK_PANELS;
+        const int panels = padded(vocab_size_) / LANES;
         const Vec bounds = broadcast(bound);
         num_found_ = 0;
         for (int first = 0, block = 0; first < panels; first += BLOCK_PANELS, ++block) {
-            if (bits_at_least(load(block_maxima_ + block * LANES), bounds) == 0) continue;
+            if (!threshold_.may_reach(block, bounds)) continue;
             for (int panel = first; panel < std::min(first + BLOCK_PANELS, panels); ++panel) {
                 uint32_t bits = bits_at_least(load(logits + panel * LANES), bounds);
                 for (; bits != 0; bits &= bits - 1) keep(logits, panel * LANES + __builtin_ctz(bits));
@@ -162,7 +110,7 @@ private:
 
     int vocab_size_;
     float* values_;
-    float* block_maxima_;
+    Threshold threshold_;
     int32_t* ids_;
     Candidate* sorted_;
     int num_found_ = 0;

@@ -54,7 +54,8 @@ public:
             const int count = std::min(MAX_ROWS, num_ids - first);
             for (int r = 0; r < count; ++r) worker.batch[r] = {ids[first + r], 0, first + r};
             network_.run(worker.workspace, cache_, worker.batch, count);
-            const float* logits = network_.logits(worker.workspace, count);
+            const Wanted all[MAX_ROWS] = {};
+            const float* logits = network_.logits(worker.workspace, all, count);
             for (int r = 0; r < count; ++r, out += shape_.vocab_size) {
                 std::memcpy(out, logits + static_cast<size_t>(r) * network_.logits_stride(),
                             sizeof(float) * shape_.vocab_size);
@@ -118,12 +119,15 @@ private:
 
     // One token more for a few rows.
     void advance(Worker& worker, Running* running, int count) {
-        for (int r = 0; r < count; ++r) worker.batch[r] = running[r].next;
-        network_.run(worker.workspace, cache_, worker.batch, count);
-        network_.logits(worker.workspace, count);
+        Wanted wanted[MAX_ROWS];
         for (int r = 0; r < count; ++r) {
+            worker.batch[r] = running[r].next;
+            wanted[r] = worker.sampler.wanted(*running[r].row, running[r].recent);
+        }
+        network_.run(worker.workspace, cache_, worker.batch, count);
+        float* logits = network_.logits(worker.workspace, wanted, count);
+        for (int r = 0; r < count; ++r, logits += network_.logits_stride()) {
             Running& each = running[r];
-            float* logits = worker.workspace.logits + static_cast<size_t>(r) * network_.logits_stride();
             each.next.id = worker.sampler.sample(logits, *each.row, each.recent);
             each.next.position += 1;
             each.recent.add(each.next.id);

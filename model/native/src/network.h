@@ -5,6 +5,7 @@
 
 #include "attention.h"
 #include "cache.h"
+#include "head.h"
 #include "matrix.h"
 #include "memory.h"
 #include "shape.h"
@@ -50,12 +51,14 @@ struct Workspace {
           activated(Inputs::take(memory, MAX_ROWS, shape.hidden_dim())),
           states(Inputs::take(memory, 2 * MAX_ROWS, 2 * shape.num_neurons)),
           entangled(Inputs::take(memory, 2 * MAX_ROWS, 2 * shape.num_neurons)),
-          scratch(memory, shape) {}
+          scratch(memory, shape),
+          head(memory, shape.vocab_size, MAX_ROWS, shape.width) {}
 
     float *residual, *normed, *attention, *attended, *hidden, *gates, *logits;
     uint32_t *query, *key;
     Inputs inputs, values, activated, states, entangled;
     AttentionScratch scratch;
+    HeadScratch head;
 };
 
 template <class F>
@@ -69,9 +72,7 @@ public:
         sines_ = copy_rows(memory, weights.sines, shape.context_length, shape.half);
         layers_ = memory.take<Layer<F>>(shape.num_layers);
         for (int i = 0; i < shape.num_layers; ++i) pack_layer(memory, *new (layers_ + i) Layer<F>, weights.layers[i]);
-        const Part head[] = {{weights.head, weights.head_bias, shape.vocab_size}};
-        head_.pack(memory, head, 1, width);
-        head_.fill_padding(shape.vocab_size, -INFINITY);
+        head_.pack(memory, weights.head, weights.head_bias, shape.vocab_size, width);
     }
 
     // Writes each position's keys and values; positions of one slot must be in ascending order.
@@ -83,10 +84,10 @@ public:
         }
     }
 
-    // Logits (count, padded vocab_size) of the positions of the last run, those beyond the vocabulary -inf.
-    const float* logits(Workspace<F>& work, int count) const {
+    // Logits (count, padded vocab_size) of the positions of the last run: those that are wanted (head.h).
+    float* logits(Workspace<F>& work, const Wanted* wanted, int count) const {
         normalise(work, count);
-        head_.multiply(work.inputs, count, {rows_of(work.logits, logits_stride()), Finish::STORE, {}});
+        head_.multiply(work.inputs, count, wanted, work.head, rows_of(work.logits, logits_stride()));
         return work.logits;
     }
 
@@ -271,7 +272,7 @@ private:
     Shape shape_;
     float *token_embedding_, *position_embedding_, *cosines_, *sines_;
     Layer<F>* layers_;
-    Matrix<F> head_;
+    Head<F> head_;
 };
 
 }  // namespace NEUROQ_ISA

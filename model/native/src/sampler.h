@@ -9,6 +9,7 @@
 #include "api.h"
 #include "candidates.h"
 #include "draws.h"
+#include "head.h"
 #include "memory.h"
 
 namespace NEUROQ_ISA {
@@ -21,6 +22,7 @@ public:
         for (int i = 0; i < count; ++i) add(ids[i]);
     }
     void add(int32_t id) { ids_[num_added_++ % WINDOW] = id; }
+    const int32_t* begin() const { return ids_; }
     int count() const { return std::min(num_added_, WINDOW); }
 
     // Divide positive and multiply negative logits of these ids, each once.
@@ -47,6 +49,13 @@ public:
           candidates_(memory, vocab_size),
           weights_(memory.take<double>(vocab_size)),
           raw_(memory.take<float>(padded(vocab_size))) {}
+
+    // The logits that `sample` looks at.
+    static Wanted wanted(const neuroq_row& row, const Recent& recent) {
+        if (row.num_logprobs >= 0) return {};
+        if (row.temperature > 0.0 && (row.quantum_noise || row.top_k == 0)) return {};
+        return {row.temperature > 0.0 ? row.top_k : 1, recent.begin(), recent.count()};
+    }
 
     // Draw the row's next token and write it behind its last one, with log probabilities if asked for.
     // Changes the logits.

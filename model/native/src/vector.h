@@ -6,6 +6,7 @@
 //
 //   Vec     16 floats: load, store, broadcast, + - *, fma, min, max, divide, reciprocal (about 12 bits or
 //           better), round, times_two_to, sum, highest, first_lanes, bits above/at_least
+//   fma of three floats: the same rounding as in a lane
 //   Words   16 words of 32 bits: load, store, broadcast
 //   dot_bfloat16, dot_bytes   a step of a dot product in each lane: 2 bfloat16 or 4 bytes a word
 #pragma once

@@ -31,6 +31,7 @@ inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.low, b.low), _mm256
 inline Vec fma(Vec a, Vec b, Vec c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
+inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
 inline Vec abs(Vec a) {
@@ -126,6 +127,12 @@ inline __m256i dot_bytes(__m256i sums, __m256i w, __m256i even_x, __m256i odd_x)
     sums = _mm256_add_epi32(sums, _mm256_madd_epi16(even_w, even_x));
     return _mm256_add_epi32(sums, _mm256_madd_epi16(odd_w, odd_x));
 }
+inline Vec load_bytes(const uint8_t* from) {
+    const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+
 // sums += for each lane the products of four unsigned bytes of x and four signed bytes of w; x is a broadcast.
 inline Words dot_bytes(Words sums, Words w, Words x) {
     const __m256i even_x = _mm256_and_si256(x.low, _mm256_set1_epi16(0xff));

@@ -77,6 +77,13 @@ inline Vec fma(Vec a, Vec b, Vec c) {
     return each_part([&](int i) { return a.part[i] * b.part[i] + c.part[i]; });
 #endif
 }
+inline float fma(float a, float b, float c) {
+#ifdef __FP_FAST_FMAF
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
 inline Floats choose(Integers mask, Floats yes, Floats no) {
     return bit_cast<Floats>((mask & bit_cast<Integers>(yes)) | (~mask & bit_cast<Integers>(no)));
 }
@@ -161,6 +168,10 @@ inline void store_bytes(uint8_t* to, Vec a) {
         const Integers whole = to_integer(a.part[i]);
         for (int j = 0; j < 4; ++j) to[4 * i + j] = static_cast<uint8_t>(whole[j]);
     }
+}
+
+inline Vec load_bytes(const uint8_t* from) {
+    return each_lane([&](int i) { return static_cast<float>(from[i]); });
 }
 
 // sums += for each lane the products of four unsigned bytes of x and four signed bytes of w.
