@@ -63,6 +63,16 @@ class Choice:
     def accept(self, progress: Progress) -> None:
         """Take what an engine step brought; tokens behind a stop string do not count."""
         self.num_cached_tokens = progress.cached_tokens
+        if progress.logprobs is None and not self._pieces.may_stop:  # as most are: all tokens at once
+            self.num_tokens += len(progress.new_ids)
+            self._pieces.add(b"".join(map(self._vocabulary.data, progress.new_ids)))
+        else:
+            self._accept_each(progress)
+        if progress.finish_reason is not None and not self._pieces.is_stopped:
+            self._pieces.end()
+            self.finish_reason = progress.finish_reason
+
+    def _accept_each(self, progress: Progress) -> None:
         for number, token in enumerate(progress.new_ids):
             if progress.logprobs is not None:
                 self._drawn.append(self._draw(token, progress.logprobs[number]))
@@ -71,9 +81,6 @@ class Choice:
             if self._pieces.is_stopped:
                 self.finish_reason = "stop"
                 return
-        if progress.finish_reason is not None:
-            self._pieces.end()
-            self.finish_reason = progress.finish_reason
 
     def take(self) -> Piece | None:
         """Return what is new and may be shown, None while there is nothing."""

@@ -7,16 +7,24 @@ those calls would stand still meanwhile, and a health check would wait for the s
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from handler.errors import internal_error
+from handler.metrics import Metrics
 from handler.replies import Answer, Reply, merge
 from handler.service import Service
 
+# How far decoding steps back behind the protocol where both want a processor: it is always busy, while the
+# protocol's short turns are what every request waits for.
+_NICENESS = 5
 _logger = logging.getLogger(__name__)
 
 
@@ -27,24 +35,31 @@ class Driver:
     by two threads, except `Service.receive`, which changes nothing.
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, open_service: Callable[[], Service]) -> None:
+        """`open_service` is called in the service's thread. Raises what it raises."""
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._news = threading.Condition()
         self._answers: dict[str, Answer] = {}  # the next answer of each request, merged until it is taken
         self._in_flight: set[str] = set()  # requests whose last answer was not taken
-        threading.Thread(target=self._run, name="neuroq-service", daemon=True).start()
+        opened: Future[Service] = Future()
+        run = partial(self._run, open_service, opened)
+        threading.Thread(target=run, name="neuroq-service", daemon=True).start()
+        self._service = opened.result()
 
-    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> bool:
-        """Take a request as Service.submit does; return whether it needs no engine: it is answered then."""
+    @property
+    def metrics(self) -> Metrics:
+        """What the service counts."""
+        return self._service.metrics
+
+    def submit(self, request_id: str, body: Any, *, path: str = "", can_stream: bool = True) -> None:
+        """Take a request as Service.submit does; one that needs no engine is answered at once."""
         incoming = self._service.receive(body, path)
         with self._news:
             self._in_flight.add(request_id)
             if isinstance(incoming, Reply):
                 self._answers[request_id] = incoming
-                return True
+                return
         self._commands.put(partial(self._service.accept, request_id, incoming, can_stream=can_stream))
-        return False
 
     def cancel_all_but(self, request_ids: set[str]) -> None:
         """Forget every request that is not among these; nothing more comes of it."""
@@ -64,7 +79,17 @@ class Driver:
             self._in_flight -= {request_id for request_id, answer in answers.items() if answer.is_last}
         return answers
 
-    def _run(self) -> None:
+    def _run(self, open_service: Callable[[], Service], opened: Future[Service]) -> None:
+        _step_back()
+        try:
+            self._service = open_service()
+        except BaseException as error:
+            opened.set_exception(error)
+            return
+        opened.set_result(self._service)
+        self._serve()
+
+    def _serve(self) -> None:
         while True:
             try:
                 self._obey()
@@ -106,3 +131,12 @@ class Driver:
                 if earlier is None or not earlier.is_last:
                     self._answers[request_id] = merge(earlier, refusal) if earlier else refusal
             self._news.notify()
+
+
+def _step_back() -> None:
+    """Lower the priority of this thread, and of those that it starts: the native decoder's."""
+    if sys.platform != "linux":  # elsewhere a thread has none of its own
+        return
+    with suppress(OSError):
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ts.torch_handler.base_handler import BaseHandler
 from handler import worker_log, worker_place
 from handler.driver import Driver
 from handler.outbox import Outbox
+from handler.read_ahead import read_ahead
 from handler.replies import Answer, StreamPart
 from handler.reporter import Reporter
 from handler.served_model import ServedModel
@@ -31,7 +32,6 @@ from handler.streams import Caller
 # How long a call waits for something to send before TorchServe may bring new requests. Short, because it is
 # what a health check waits for; not shorter, because each call costs a processor some milliseconds.
 _PATIENCE = 0.003  # seconds
-_MANY = 16  # requests: from here on a call's cost is worth more than an answer's milliseconds
 # TorchServe's thread reads requests in Python for milliseconds: the service must not wait so long.
 _SWITCH_INTERVAL = 0.0005  # seconds
 
@@ -44,7 +44,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self._continuous = False
         self._place: worker_place.WorkerPlace
         self._driver: Driver
-        self._has_control = False  # whether this call brought a request that was answered at once
+        self._reads_ahead = False
         self._outbox: Outbox
 
     def initialize(self, context: Any) -> None:
@@ -54,7 +54,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         version = context.manifest["model"]["modelVersion"]
         self._continuous = bool(config.get("continuousBatching"))
         self._place = worker_place.claim(context.model_name, version, only_one=self._continuous)
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(1)  # several collapse beside other work; `threads` are the native decoder's
         served = ServedModel.load(
             Path(context.system_properties["model_dir"]),
             name=context.model_name,
@@ -62,11 +62,10 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             device=_device(context.system_properties.get("gpu_id")),
         )
         sessions = SessionStore(sessions_path(settings.sessions), settings.sessions)
-        service = Service(served, sessions, settings)
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        self._driver = Driver(service)
+        self._driver = Driver(partial(Service, served, sessions, settings))
         labels = {"model_name": context.model_name, "model_version": version}
-        Reporter(service.metrics, context.metrics, labels, self._place).start()
+        Reporter(self._driver.metrics, context.metrics, labels, self._place).start()
         worker_log.quiet()
         headers = {
             "Worker": str(os.getpid()),
@@ -79,13 +78,15 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer TorchServe's call: one step in continuous batching, a whole batch in plain batching."""
+        if not self._reads_ahead:
+            read_ahead(context.cl_socket)
+            self._reads_ahead = True
         self.context = context
         return self.postprocess(self.inference(self.preprocess(data)))
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[str]:
         """Submit the requests that are new, cancel those that no longer come; return the id of each row."""
         request_ids = [self.context.request_ids[row] for row in range(len(data))]
-        self._has_control = False
         self._outbox.close_all_but(set(request_ids))
         self._driver.cancel_all_but(set(request_ids))
         for row, (request_id, item) in enumerate(zip(request_ids, data, strict=True)):
@@ -93,29 +94,17 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
                 properties = self.context.get_all_request_header(row)
                 caller = Caller.of(properties, item, continuous=self._continuous)
                 self._outbox.open(request_id, caller)
-                self._has_control |= self._driver.submit(
-                    request_id, _body(item), path=caller.path, can_stream=caller.can_stream
-                )
+                self._driver.submit(request_id, _body(item), path=caller.path, can_stream=caller.can_stream)
         return request_ids
 
     def inference(self, request_ids: list[str]) -> list[Answer | None]:
         """Return each row's answer, None while it has none (continuous batching only)."""
-        answers = self._next(len(request_ids)) if self._continuous else self._whole_batch(request_ids)
+        answers = self._driver.take(_PATIENCE) if self._continuous else self._whole_batch(request_ids)
         return [answers.get(request_id) for request_id in request_ids]
 
     def postprocess(self, answers: list[Answer | None]) -> list[bytes]:
         """Write the answers with their status; hide from TorchServe the rows that have none yet."""
         return self._outbox.write(self.context, answers)
-
-    def _next(self, num_requests: int) -> dict[str, Answer]:
-        """Return what is ready; of many requests, what comes together within a call's patience.
-
-        A health check or a refusal waits for nobody.
-        """
-        if num_requests < _MANY or self._has_control:
-            return self._driver.take(_PATIENCE)
-        time.sleep(_PATIENCE)
-        return self._driver.take(0)
 
     def _whole_batch(self, request_ids: list[str]) -> dict[str, Answer]:
         """Wait until every request has its last answer. A stream's last event waits for the others, too."""

@@ -35,8 +35,16 @@ class Pieces:
         self._held = ""  # may turn out to be the beginning of a stop string
         self._num_broken = 0  # broken characters that are shown only if others follow
 
+    @property
+    def may_stop(self) -> bool:
+        """Whether there are stop strings to look for."""
+        return bool(self._stop)
+
     def add(self, data: bytes) -> None:
-        """Take the bytes of the next token; `is_stopped` tells when a stop string is complete."""
+        """Take the bytes of the next token, or of several where nothing may stop.
+
+        `is_stopped` tells when a stop string is complete.
+        """
         text = self._decoder.decode(data)
         self.num_characters += len(text)
         if not self._stop:

@@ -222,7 +222,8 @@ class Service:
             raise ApiError(503, "overloaded", str(error)) from error
 
     def _decode(self) -> None:
-        budget = self._pace.budget(is_short=self._engine.has_young)
+        young, everyone = self._engine.num_young, self._engine.num_running + self._engine.num_waiting
+        budget = self._pace.budget(num_young=young, num_others=everyone - young)
         begun = self._clock()
         try:
             progress = self._engine.step(self._settings.tokens_per_step, budget)

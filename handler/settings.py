@@ -31,7 +31,8 @@ class HandlerSettings:
 
     `slots` requests decode together and `max_waiting` more may wait; TorchServe's batchSize should exceed
     their sum, so that health checks and refusals get through while all of them are taken. A step decodes at
-    most `tokens_per_step` tokens for each request, fewer when they would take too long.
+    most `tokens_per_step` tokens for each request, fewer when they would take too long. `threads` share the
+    native decoder's rows.
     """
 
     slots: int = 32
@@ -39,7 +40,7 @@ class HandlerSettings:
     tokens_per_step: int = 32
     deadline_seconds: float = 60.0
     precision: str = "auto"
-    threads: int = 1
+    threads: int = 2
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
 

@@ -17,7 +17,7 @@ from model.slots import Slots
 MAX_PROMPT_TOKENS_PER_STEP = 512
 
 # A sequence with fewer output ids is served before the others: short requests do not pay for long ones.
-YOUNG_TOKENS = 32
+YOUNG_TOKENS = 20
 LEAST_TOKENS = 2  # of every row in a step, whatever the budget
 
 
@@ -139,9 +139,9 @@ class Engine:
         return len(self._running)
 
     @property
-    def has_young(self) -> bool:
-        """Whether a request waits or has produced little: one that a short step serves better."""
-        return bool(self._waiting) or any(s.is_young for s in self._running.values())
+    def num_young(self) -> int:
+        """Requests that wait for a slot or have produced little: those that a short step serves better."""
+        return len(self._waiting) + sum(s.is_young for s in self._running.values())
 
     @property
     def num_waiting(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ def service(tmp_path: Path, tokenizer: Tokenizer) -> Service:
 
 @pytest.fixture
 def driver(service: Service) -> Driver:
-    return Driver(service)
+    return Driver(lambda: service)
 
 
 def body(number: int, **more: Any) -> dict[str, Any]:
@@ -131,3 +132,25 @@ def test_an_idle_driver_waits_without_turning(
     monkeypatch.setattr(service, "step", lambda: steps.append(1) or step())
     time.sleep(0.5)
     assert len(steps) <= 1
+
+
+def test_what_keeps_the_service_from_opening_is_raised() -> None:
+    def fail() -> Service:
+        raise ValueError("no such model")
+
+    with pytest.raises(ValueError, match="no such model"):
+        Driver(fail)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux gives a thread a priority")
+def test_decoding_steps_back_behind_its_caller(service: Service) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    opened: list[int] = []
+
+    def open_service() -> Service:
+        opened.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return service
+
+    Driver(open_service)
+    assert opened == [min(own + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

@@ -147,7 +147,7 @@ def test_sampling_over_a_large_vocabulary_is_the_references(native: None) -> Non
     assert NativeDecoder(network, num_slots=6).decode(rows) == reference
 
 
-@pytest.mark.parametrize("spread", (0.02, 1.0, 30.0))
+@pytest.mark.parametrize("spread", [0.02, 1.0, 30.0])
 def test_looking_at_few_logits_gives_what_all_of_them_give(isa: str, spread: float) -> None:
     """Log probabilities need every logit; without them a float32 head computes only what may be drawn."""
     network = network_of(ModelConfig(1200, embed_dim=24, num_heads=2, num_layers=1, num_neurons=9))

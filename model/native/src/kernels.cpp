@@ -2,6 +2,7 @@
 //
 // Nothing in here may be shared with another instruction set's build by the linker: all of it is inside of
 // NEUROQ_ISA, and the standard library's templates are used with types from there only.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -20,6 +21,14 @@ struct Running {
     Position next;  // the id whose logits come next
 };
 
+// A row that waits for a thread.
+struct Task {
+    neuroq_row* row;
+    int num_tokens;
+};
+
+inline bool operator<(const Task& a, const Task& b) { return a.num_tokens > b.num_tokens; }
+
 template <class F>
 class RowDecoder final : public neuroq::Decoder {
 public:
@@ -29,21 +38,20 @@ public:
           cache_(memory_, shape_, config.num_slots),
           pool_(pool),
           workers_(memory_.take<Worker>(pool.num_threads())),
+          tasks_(memory_.take<Task>(config.num_slots)),
           is_end_(memory_.take<bool>(shape_.vocab_size)) {
         for (int i = 0; i < config.num_end_ids; ++i) is_end_[config.end_ids[i]] = true;
         for (int i = 0; i < pool.num_threads(); ++i) new (workers_ + i) Worker(memory_, shape_, config);
     }
 
-    // Each thread decodes whole rows: what a row brings does not depend on which thread has it.
+    // Rows go to the threads in groups, the longest work first: a thread that is held up takes fewer of them.
+    // What a row brings does not depend on who has it.
     void decode(neuroq_row* rows, int num_rows) override {
-        for (int i = 0; i < pool_.num_threads(); ++i) workers_[i].clear();
-        for (int i = 0; i < num_rows; ++i) {
-            Worker* least = workers_;
-            for (int t = 1; t < pool_.num_threads(); ++t) {
-                if (workers_[t].load < least->load) least = workers_ + t;
-            }
-            least->add(rows[i]);
-        }
+        for (int i = 0; i < num_rows; ++i) tasks_[i] = {rows + i, rows[i].num_pending + rows[i].limit};
+        std::sort(tasks_, tasks_ + num_rows);
+        num_tasks_ = num_rows;
+        group_size_ = group_size(num_rows, pool_.num_threads());
+        next_task_ = 0;
         const auto task = [](void* self, int thread) { static_cast<RowDecoder*>(self)->run_worker(thread); };
         pool_.run(task, this);
     }
@@ -68,10 +76,8 @@ private:
         Worker(Memory& memory, const Shape& shape, const neuroq_config& config)
             : workspace(memory, shape),
               sampler(memory, shape.vocab_size, config.fluctuation),
-              running(memory.take<Running>(config.num_slots)),
+              running(memory.take<Running>(MAX_ROWS)),
               batch(memory.take<Position>(MAX_ROWS)) {}
-
-        void clear() { num_running = load = 0; }
 
         void add(neuroq_row& row) {
             Running& each = running[num_running++];
@@ -80,7 +86,6 @@ private:
             const int last = row.num_pending - 1;
             each.next = {row.pending[last], row.slot, row.position + last};
             row.num_ids = 0;
-            load += row.num_pending + row.limit;
         }
 
         Workspace<F> workspace;
@@ -88,17 +93,26 @@ private:
         Running* running;
         Position* batch;
         int num_running = 0;
-        int load = 0;
     };
+
+    // Small enough to share the work, large enough that a weight which is read serves many rows.
+    static int group_size(int num_rows, int num_threads) {
+        if (num_threads == 1) return MAX_ROWS;
+        const int even = (num_rows + 2 * num_threads - 1) / (2 * num_threads);
+        return std::min(std::max(even, MAX_ROWS / 4), MAX_ROWS);
+    }
 
     void run_worker(int thread) {
         Worker& worker = workers_[thread];
-        run_all_but_last(worker);
-        while (worker.num_running > 0) {
-            for (int first = 0; first < worker.num_running; first += MAX_ROWS) {
-                advance(worker, worker.running + first, std::min(MAX_ROWS, worker.num_running - first));
+        for (;;) {
+            const int first = __atomic_fetch_add(&next_task_, group_size_, __ATOMIC_RELAXED);
+            if (first >= num_tasks_) return;
+            for (int i = first; i < std::min(first + group_size_, num_tasks_); ++i) worker.add(*tasks_[i].row);
+            run_all_but_last(worker);
+            while (worker.num_running > 0) {
+                advance(worker);
+                drop_finished(worker);
             }
-            drop_finished(worker);
         }
     }
 
@@ -110,15 +124,17 @@ private:
             for (int j = 0; j + 1 < row.num_pending; ++j) {
                 worker.batch[count++] = {row.pending[j], row.slot, row.position + j};
                 if (count < MAX_ROWS) continue;
-                network_.run(worker.workspace, cache_, worker.batch, count);
+                network_.run_unread(worker.workspace, cache_, worker.batch, count);
                 count = 0;
             }
         }
-        if (count > 0) network_.run(worker.workspace, cache_, worker.batch, count);
+        if (count > 0) network_.run_unread(worker.workspace, cache_, worker.batch, count);
     }
 
-    // One token more for a few rows.
-    void advance(Worker& worker, Running* running, int count) {
+    // One token more for each row.
+    void advance(Worker& worker) {
+        Running* running = worker.running;
+        const int count = worker.num_running;
         Wanted wanted[MAX_ROWS];
         for (int r = 0; r < count; ++r) {
             worker.batch[r] = running[r].next;
@@ -149,6 +165,8 @@ private:
     Cache<typename F::Cache> cache_;
     neuroq::Pool& pool_;
     Worker* workers_;
+    Task* tasks_;  // of this call, the longest first
+    int num_tasks_ = 0, group_size_ = 0, next_task_ = 0;
     bool* is_end_;
 };
 

@@ -77,11 +77,15 @@ public:
 
     // Writes each position's keys and values; positions of one slot must be in ascending order.
     void run(Workspace<F>& work, Cache<typename F::Cache>& cache, const Position* positions, int count) const {
-        embed(work, positions, count);
-        for (int i = 0; i < shape_.num_layers; ++i) {
-            attend_block(work, cache, i, positions, count);
-            mlp_block(work, layers_[i], count);
-        }
+        fill(work, cache, positions, count);
+        attend_block(work, cache, shape_.num_layers - 1, positions, count);
+        mlp_block(work, layers_[shape_.num_layers - 1], count);
+    }
+
+    // The same for positions whose logits nobody wants: of the last layer they need keys and values only.
+    void run_unread(Workspace<F>& work, Cache<typename F::Cache>& cache, const Position* positions, int count) const {
+        fill(work, cache, positions, count);
+        write_keys_and_values(work, cache, shape_.num_layers - 1, positions, count);
     }
 
     // Logits (count, padded vocab_size) of the positions of the last run: those that are wanted (head.h).
@@ -94,6 +98,15 @@ public:
     int logits_stride() const { return padded(shape_.vocab_size); }
 
 private:
+    // All layers but the last.
+    void fill(Workspace<F>& work, Cache<typename F::Cache>& cache, const Position* positions, int count) const {
+        embed(work, positions, count);
+        for (int i = 0; i + 1 < shape_.num_layers; ++i) {
+            attend_block(work, cache, i, positions, count);
+            mlp_block(work, layers_[i], count);
+        }
+    }
+
     static float* copy_rows(Memory& memory, const float* from, int rows, int columns) {
         if (from == nullptr) return nullptr;
         float* to = memory.take<float>(static_cast<size_t>(rows) * padded(columns));
@@ -178,31 +191,54 @@ private:
 
     void attend_block(Workspace<F>& work, Cache<typename F::Cache>& cache, int index, const Position* positions,
                       int count) const {
-        const Layer<F>& layer = layers_[index];
         const int stride = shape_.attention_width();
-        normalise(work, count);
-        layer.attention_in.multiply(work.inputs, count, {rows_of(work.attention, stride), Finish::STORE, {}});
+        project(work, index, count);
         // Queries and keys are two rows of one QBNN layer.
-        const Rows parts = {work.attention, shape_.part_width(), stride};
-        const Rows neurons = {work.attention + shape_.query_width(), shape_.part_width(), stride};
-        run_neurons(work, layer.attention_neurons, neurons, 2 * count, padded(shape_.num_neurons), parts);
+        run_attention_neurons(work, index, {work.attention, shape_.part_width(), stride}, 2 * count);
         // Row by row: those of one slot are in order, so a row finds the keys and values of all before it.
         for (int r = 0; r < count; ++r) {
             if (r + 1 < count) cache.prefetch_slot(index, positions[r + 1].slot, positions[r + 1].position);
-            attend_row(work, cache, index, positions[r], work.attention + r * stride);
+            float* row = work.attention + r * stride;
+            keep(work, cache, index, positions[r], row);
+            attend_row(work, cache, index, positions[r], row);
             work.values.scales[r] = F::write_words(work.values.row(r), work.attended, shape_.values_width());
         }
-        layer.attention_out.multiply(work.values, count, residual_target(work));
+        layers_[index].attention_out.multiply(work.values, count, residual_target(work));
     }
 
-    // `row` is query, neurons, key, neurons, value; the result goes to work.attended.
-    void attend_row(Workspace<F>& work, Cache<typename F::Cache>& cache, int index, const Position& at,
-                    float* row) const {
+    void write_keys_and_values(Workspace<F>& work, Cache<typename F::Cache>& cache, int index,
+                               const Position* positions, int count) const {
+        const int stride = shape_.attention_width();
+        project(work, index, count);
+        run_attention_neurons(work, index, rows_of(work.attention + shape_.part_width(), stride), count);
+        for (int r = 0; r < count; ++r) keep(work, cache, index, positions[r], work.attention + r * stride);
+    }
+
+    // Rows of query, neurons, key, neurons, value: to work.attention.
+    void project(Workspace<F>& work, int index, int count) const {
+        normalise(work, count);
+        const Rows out = rows_of(work.attention, shape_.attention_width());
+        layers_[index].attention_in.multiply(work.inputs, count, {out, Finish::STORE, {}});
+    }
+
+    // `parts` are queries or keys, each with its neurons behind it.
+    void run_attention_neurons(Workspace<F>& work, int index, const Rows& parts, int count) const {
+        const Rows neurons = {parts.first + shape_.query_width(), parts.second, parts.pair};
+        run_neurons(work, layers_[index].attention_neurons, neurons, count, padded(shape_.num_neurons), parts);
+    }
+
+    void keep(Workspace<F>& work, Cache<typename F::Cache>& cache, int index, const Position& at, float* row) const {
         const int half = padded(shape_.half);
         float* key = row + shape_.part_width();
         rotate(key, at.position, 1.0f);
         F::Cache::write_pairs(work.key, key, key + half, half);
         cache.write(index, at.slot, at.position, work.key, row + 2 * shape_.part_width());
+    }
+
+    // The result goes to work.attended.
+    void attend_row(Workspace<F>& work, const Cache<typename F::Cache>& cache, int index, const Position& at,
+                    float* row) const {
+        const int half = padded(shape_.half);
         // In units of ln 2, so that the softmax takes powers of two.
         rotate(row, at.position, 1.44269504f / std::sqrt(static_cast<float>(shape_.head_dim)));
         F::Cache::write_pairs(work.query, row, row + half, half);
