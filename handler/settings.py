@@ -40,7 +40,7 @@ class HandlerSettings:
     tokens_per_step: int = 32
     deadline_seconds: float = 60.0
     precision: str = "auto"
-    threads: int = 2
+    threads: int = 1
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
 

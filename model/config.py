@@ -32,7 +32,8 @@ class ModelConfig:
 
     `context_length` is the number of positions that training covered; the network has no others, so no
     reply can ever use a position that was not trained. `rotary` turns queries and keys by their position
-    (RoPE) instead of adding a learned vector for each position, as the original did.
+    (RoPE) instead of adding a learned vector for each position, as the original did. `tied` makes the token
+    embedding the output head, too.
     """
 
     vocab_size: int = 8000
@@ -44,6 +45,7 @@ class ModelConfig:
     dropout: float = 0.1
     num_steps: int = 2
     rotary: bool = True
+    tied: bool = False
     attention_density: float = 0.20
     attention_lambda: float = 0.30
     mlp_density: float = 0.25
@@ -60,8 +62,9 @@ class ModelConfig:
                 raise ValueError(f"{name} must be {'an integer' if whole else 'a number'}, got {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"{name} must be between {low} and {high}, got {value}")
-        if not isinstance(self.rotary, bool):
-            raise ValueError(f"rotary must be true or false, got {self.rotary!r}")
+        for name in ("rotary", "tied"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"

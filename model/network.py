@@ -115,6 +115,8 @@ class NeuroQ(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.embed_dim)
         self.head = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
+        if config.tied:
+            self.head.weight = self.token_embedding.weight
         self._mean_correlation: float | None = None  # known once the network is frozen
         self.apply(_initialise)
 

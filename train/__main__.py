@@ -21,6 +21,8 @@ from train.state import TrainingState, state_path
 
 _HELP = {
     "epochs": "Passes over the text.",
+    "minutes": "Wall time after which the run ends, its schedule fitted to it; 0: only the epochs count.",
+    "tied": "Use the token embedding as the output head, too.",
     "batch_size": "Windows a step.",
     "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",

@@ -10,6 +10,7 @@ DEFAULT_CHECKPOINT_PATH = "checkpoints/neuroq_checkpoint.pt"
 
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
+    "minutes": (0.0, 1_000_000.0),
     "batch_size": (1, 65_536),
     "lr": (1e-8, 10.0),
     "matrix_lr": (1e-8, 10.0),
@@ -32,11 +33,13 @@ class TrainingArguments:
     """What fixes a run: the same arguments and text give the same checkpoint on the same machine.
 
     `texts` are files, folders or `-`; none means the built-in corpus. `batch_size` counts windows of
-    `seq_length` tokens, over all processes together. `warmup` is a share of the run.
+    `seq_length` tokens, over all processes together. `warmup` is a share of the run. With `minutes` the run
+    ends when they or the epochs are over, and how far it gets depends on the machine.
     """
 
     texts: tuple[str, ...] = ()
     epochs: int = 25
+    minutes: float = 0.0
     batch_size: int = 16
     lr: float = 0.002
     seq_length: int = 48
@@ -52,6 +55,7 @@ class TrainingArguments:
     dropout: float = 0.1
     word_dropout: float = 0.0
     rotary: bool = True
+    tied: bool = False
     matrix_lr: float = 0.02
     weight_decay: float = 0.05
     warmup: float = 0.05
@@ -81,6 +85,17 @@ class TrainingArguments:
 # A preset replaces defaults; an argument that is given replaces the preset's.
 PRESETS: dict[str, dict[str, Any]] = {
     "seed": {},
+    # A text of a million characters or more, for as many minutes as there are: the whole context, few passes.
+    "small": {
+        "epochs": 8,
+        "minutes": 20.0,
+        "batch_size": 8,
+        "seq_length": 256,
+        "lr": 0.006,
+        "matrix_lr": 0.02,
+        "dropout": 0.0,
+        "validation_fraction": 0.01,
+    },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
         "epochs": 16,

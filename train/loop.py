@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,14 +36,24 @@ class Position:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step brought: `nats` is the loss summed over `num_tokens` tokens of all processes."""
+    """What one step brought: `nats` is the loss summed over `num_tokens` tokens of all processes.
+
+    `done` is the share of the run that lies behind it.
+    """
 
     position: Position
-    num_batches: int
+    done: float
     nats: float
     num_tokens: int
     seconds: float
     stopped: bool
+
+
+class Wishes(NamedTuple):
+    """What a process wants of the others in a step; summed over the group."""
+
+    stop: float = 0.0
+    time_share: float = 0.0  # of the first process only
 
 
 class Trainer:
@@ -70,25 +81,33 @@ class Trainer:
         self.position = Position()
         self.precision = resolve_precision(arguments.precision, self.device)
         self._documents = documents
+        self._is_time_over = False
 
     @property
     def is_finished(self) -> bool:
-        """True when every epoch is done."""
-        return self.position.epoch >= self.arguments.epochs
+        """True when every epoch is done, or the time is over."""
+        return self._is_time_over or self.position.epoch >= self.arguments.epochs
 
-    def run(self, group: Group, should_stop: Callable[[], bool] = bool) -> Iterator[StepReport]:
+    def run(
+        self,
+        group: Group,
+        should_stop: Callable[[], bool] = bool,
+        time_share: Callable[[], float] = float,
+    ) -> Iterator[StepReport]:
         """Train to the end, one report a step; `position` is then the step after it.
 
-        When `should_stop` says so on any process, every process ends after the same step.
+        When `should_stop` says so on any process, every process ends after the same step. `time_share` tells
+        the first process how much of the run's time is over; the others hear it from there.
         """
         self.model.train()
         while not self.is_finished:
             plan = self._plan(self.position.epoch)
             while self.position.batch < len(plan):
-                report = self._step(plan[self.position.batch], len(plan), group, should_stop())
+                wishes = Wishes(float(should_stop()), time_share())
+                report = self._step(plan[self.position.batch], len(plan), group, wishes)
                 self._advance(len(plan))
                 yield report
-                if report.stopped:
+                if report.stopped or self._is_time_over:
                     return
                 if self.position.batch == 0:
                     break
@@ -107,20 +126,24 @@ class Trainer:
         at_end = here.batch + 1 == num_batches
         self.position = Position(here.epoch + 1) if at_end else Position(here.epoch, here.batch + 1)
 
-    def _step(self, windows: list[Window], num_batches: int, group: Group, stop: bool) -> StepReport:
+    def _step(self, windows: list[Window], num_batches: int, group: Group, wishes: Wishes) -> StepReport:
         started = time.perf_counter()
         place = self.position
         torch.manual_seed(_seed(self.arguments.seed, place.epoch, place.batch, group.rank))
         num_tokens = sum(len(piece) - 1 for window in windows for piece in window)
         self.optimizer.zero_grad()
         nats = self._backward(windows[group.rank :: group.size], num_tokens)
-        nats, stopped = self._share(group, nats, stop)
+        nats, wishes = self._share(group, nats, wishes)
         if not math.isfinite(nats):
             raise TrainingError(
                 f"the loss is {nats} in epoch {place.epoch + 1}, batch {place.batch + 1}: try a lower --lr"
             )
-        self.optimizer.step((place.epoch + place.batch / num_batches) / self.arguments.epochs)
-        return StepReport(place, num_batches, nats, num_tokens, time.perf_counter() - started, stopped)
+        epochs_share = (place.epoch + place.batch / num_batches) / self.arguments.epochs
+        done = min(max(epochs_share, wishes.time_share), 1.0)
+        self.optimizer.step(done)
+        self._is_time_over = wishes.time_share >= 1.0
+        seconds = time.perf_counter() - started
+        return StepReport(place, done, nats, num_tokens, seconds, stopped=wishes.stop > 0)
 
     def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""
@@ -138,22 +161,22 @@ class Trainer:
             logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
         )
 
-    def _share(self, group: Group, nats: float, stop: bool) -> tuple[float, bool]:
-        """Sum gradients, loss and the wish to stop over the group, in one message."""
+    def _share(self, group: Group, nats: float, wishes: Wishes) -> tuple[float, Wishes]:
+        """Sum gradients, loss and wishes over the group, in one message."""
         parameters = list(self.model.parameters())
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         if group.size == 1:
-            return nats, stop
-        extra = torch.tensor([nats, float(stop)], device=self.device)
+            return nats, wishes
+        extra = torch.tensor([nats, *wishes], device=self.device)
         message = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None] + [extra])
         group.sum(message)
         start = 0
         for parameter in parameters:
             parameter.grad = message[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
-        return message[-2].item(), message[-1].item() > 0
+        return message[start].item(), Wishes(*message[start + 1 :].tolist())
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

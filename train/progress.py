@@ -14,12 +14,11 @@ from train.loop import StepReport
 class ProgressBar:
     """A bar with loss, speed and time left on a terminal; one line an epoch elsewhere."""
 
-    def __init__(self, epochs: int, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._epochs = epochs
         self._tokens, self._started = 0, time.perf_counter()
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
+            TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]:.3f} · {task.fields[speed]:.0f} tokens/s ·"),
             TimeElapsedColumn(),
@@ -28,7 +27,7 @@ class ProgressBar:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=epochs, epoch=1, loss=0.0, speed=0.0)
+        self._task = self._bar.add_task("training", total=1.0, epoch=1, loss=0.0, speed=0.0)
 
     @property
     def tokens_per_second(self) -> float:
@@ -38,11 +37,10 @@ class ProgressBar:
     def step(self, report: StepReport) -> None:
         """Show one training step."""
         self._tokens += report.num_tokens
-        here = report.position
         self._bar.update(
             self._task,
-            completed=here.epoch + (here.batch + 1) / report.num_batches,
-            epoch=here.epoch + 1,
+            completed=report.done,
+            epoch=report.position.epoch + 1,
             loss=report.nats / report.num_tokens,
             speed=self.tokens_per_second,
         )

@@ -15,6 +15,7 @@ from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, tokenizer_path, weights_sha256
 from model.tokenizer import Tokenizer
 from train.arguments import TrainingArguments
+from train.clock import Clock
 from train.corpus import Document
 from train.loop import StepReport, Trainer
 from train.precision import bits_per_char_by_precision
@@ -54,20 +55,21 @@ class Outcome:
 class Recorder:
     """Evaluates after each epoch and keeps checkpoint, tokenizer and state on disk."""
 
-    def __init__(self, arguments: TrainingArguments, data: Data, trainer: Trainer, seconds: float) -> None:
-        self._arguments, self._data, self._trainer = arguments, data, trainer
+    def __init__(
+        self, arguments: TrainingArguments, data: Data, trainer: Trainer, clock: Clock, *, is_resumed: bool
+    ) -> None:
+        self._arguments, self._data, self._trainer, self._clock = arguments, data, trainer, clock
         self._path = Path(arguments.checkpoint_path)
-        self._parent = file_sha256(self._path) if self._path.exists() and seconds else None
-        self._started = time.monotonic() - seconds
+        self._parent = file_sha256(self._path) if self._path.exists() and is_resumed else None
         self._saved = time.monotonic()
         self._metrics: dict[str, Any] = {}
 
     def after(self, report: StepReport, progress: ProgressBar) -> None:
         """Evaluate and save when an epoch has ended, the run was stopped, or a minute has passed."""
         epoch_ended = self._trainer.position.batch == 0
+        self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
         if epoch_ended:
-            self._metrics = self._evaluate(validation=self._data.validation)
-            self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
+            self._metrics |= self._evaluate(validation=self._data.validation)
             progress.say(f"epoch {report.position.epoch + 1}/{self._arguments.epochs}: {self._summary()}")
         if epoch_ended or report.stopped or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
             self.save()
@@ -76,7 +78,8 @@ class Recorder:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
         sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
         parts = {"train": sample}
-        if self._trainer.position.batch or not self._metrics:  # else the epoch's end has just scored it
+        was_scored = self._trainer.position.batch == 0 and "validation_bits_per_char" in self._metrics
+        if not was_scored:  # by the epoch's end
             parts["validation"] = self._data.validation
         self._metrics |= self._evaluate(**parts)
         self._metrics["bits_per_char_by_precision"] = bits_per_char_by_precision(
@@ -87,7 +90,7 @@ class Recorder:
             state_path(self._path).unlink(missing_ok=True)
         digest = weights_sha256(self._trainer.model.state_dict())
         done = "trained" if self._trainer.is_finished else "interrupted (go on with --resume)"
-        say(f"{done} in {time.monotonic() - self._started:.0f} s: {self._summary()}")
+        say(f"{done} in {self._clock.seconds:.0f} s: {self._summary()}")
         say(f"checkpoint {self._path}, weights {digest[:12]}…")
         return Outcome(self._trainer.is_finished, self._path, self._metrics, digest)
 
@@ -125,7 +128,8 @@ class Recorder:
             batch=position.batch,
             weights=weights,
             optimizer=self._trainer.optimizer.state_dict(),
-            seconds=time.monotonic() - self._started,
+            seconds=self._clock.seconds,
+            first_step=self._clock.first_step or 0.0,
         )
 
     def _lineage(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from model.tokenizer import Tokenizer
 from train import corpus
 from train.arguments import TrainingArguments
 from train.batches import EncodedDocument, covered_positions
+from train.clock import Clock
 from train.loop import Position, Trainer, TrainingError
 from train.processes import Group, group
 from train.progress import ProgressBar
@@ -28,19 +29,21 @@ from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 def start(arguments: TrainingArguments, say: Callable[[str], None]) -> Outcome:
     """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
+    clock = Clock(arguments.minutes)
     with _only_run(Path(arguments.checkpoint_path)):
         data = load_data(arguments, say)
-        return _run(arguments, data, None, say)
+        return _run(arguments, data, None, clock, say)
 
 
 def resume(state: TrainingState, say: Callable[[str], None]) -> Outcome:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted."""
+    clock = Clock(state.arguments.minutes, state.seconds, state.first_step)
     with _only_run(Path(state.arguments.checkpoint_path)):
         data = load_data(state.arguments, say, Tokenizer(state.tokenizer_model))
         if data.fingerprint != state.data_fingerprint:
             raise TrainingError("the text has changed since the run began: it cannot be resumed")
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
-        return _run(state.arguments, data, state, say)
+        return _run(state.arguments, data, state, clock, say)
 
 
 def load_data(
@@ -74,6 +77,7 @@ def model_config(
         context_length=max(covered, 2),
         dropout=arguments.dropout,
         rotary=arguments.rotary,
+        tied=arguments.tied,
     )
 
 
@@ -99,7 +103,11 @@ def _work(group: Group, *trainer_arguments: Any) -> None:
 
 
 def _run(
-    arguments: TrainingArguments, data: Data, state: TrainingState | None, say: Callable[[str], None]
+    arguments: TrainingArguments,
+    data: Data,
+    state: TrainingState | None,
+    clock: Clock,
+    say: Callable[[str], None],
 ) -> Outcome:
     encoded = [
         EncodedDocument(np.array(document.encode(data.tokenizer)), bool(document.turns))
@@ -117,13 +125,13 @@ def _run(
         f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
-    recorder = Recorder(arguments, data, trainer, state.seconds if state else 0.0)
+    recorder = Recorder(arguments, data, trainer, clock, is_resumed=state is not None)
     with (
         _interruptible() as interrupted,
         group(arguments.processes, _work, *parts) as members,
-        ProgressBar(arguments.epochs) as progress,
+        ProgressBar() as progress,
     ):
-        for report in trainer.run(members, interrupted):
+        for report in trainer.run(members, interrupted, clock.share):
             progress.step(report)
             recorder.after(report, progress)
     return recorder.finish(say)

@@ -12,7 +12,7 @@ from torch import Tensor
 from model.checkpoint import CheckpointError, read_tensors, write_atomically
 from train.arguments import TrainingArguments
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TrainingState:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     seconds: float
+    first_step: float  # seconds from the run's beginning to its first step
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""

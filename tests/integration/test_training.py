@@ -115,6 +115,20 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert same(path, finished[0])
 
 
+def test_a_run_of_some_minutes_fits_its_schedule_to_them(corpus: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    minutes = ["--minutes", "0.1", "--epochs", "1000", "--tied", "true"]
+    done = train(corpus, "--checkpoint_path", str(path), *_SMALL, *minutes)
+    assert done.returncode == 0, done.stderr
+    took = re.search(r"trained in (\d+) s", done.stderr)
+    assert took is not None
+    assert 6 <= int(took.group(1)) < 30  # the last scores come after the minutes
+    assert not state_path(path).exists()
+    loaded = Checkpoint.load(path)
+    assert loaded.lineage["epochs_done"] < 1000
+    assert torch.equal(loaded.weights["head.weight"], loaded.weights["token_embedding.weight"])
+
+
 def test_resuming_refuses_other_arguments_and_other_text(corpus: str, tmp_path: Path) -> None:
     path, text = tmp_path / "c.pt", tmp_path / "text.jsonl"
     text.write_text(Path(corpus).read_text())

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.unit
 def test_the_profiles_can_be_read(name: str) -> None:
     config = yaml.safe_load((ROOT / "handler" / name).read_text())
     settings = read_settings(config, {})
-    threads = 2 if config["continuousBatching"] else 1  # one worker with two, or a worker a core
-    assert settings == HandlerSettings(threads=threads)  # else the files spell the defaults out
+    assert settings == HandlerSettings()  # the files spell the defaults out
     if config["continuousBatching"]:
         assert (config["minWorkers"], config["maxWorkers"]) == (1, 1)
         assert config["batchSize"] > settings.slots + settings.max_waiting

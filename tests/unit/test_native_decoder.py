@@ -24,7 +24,9 @@ TOLERANCE = {"float32": 2e-6, "bfloat16": 0.02, "int8": 0.05}
 SHAPES = {
     "padded": ModelConfig(211, embed_dim=40, num_heads=2, num_layers=2, num_neurons=19, context_length=70),
     "odd": ModelConfig(77, embed_dim=15, num_heads=3, num_layers=1, num_neurons=7, num_steps=3, rotary=False),
-    "wide": ModelConfig(2051, embed_dim=64, num_heads=1, num_layers=1, num_neurons=32, context_length=40),
+    "wide": ModelConfig(
+        2051, embed_dim=64, num_heads=1, num_layers=1, num_neurons=32, context_length=40, tied=True
+    ),
     "least": ModelConfig(8, 1, num_heads=1, num_layers=1, num_neurons=1, context_length=2, rotary=False),
 }
 SMALL = SHAPES["padded"]
