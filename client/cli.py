@@ -107,6 +107,7 @@ def _pass_through(name: str, module: str, help_text: str) -> None:
 
 
 _pass_through("train", "train", "Train on your text, offline.")
+_pass_through("corpus", "train.ready_text", "Fetch real Japanese text to train on, with its licences.")
 _pass_through("evaluate", "train.evaluate", "Bits per character of a checkpoint on any text.")
 _pass_through("package", "train.package", "Make model_store/neuroq.mar from a checkpoint.")
 _pass_through("test", "pytest", "Run the tests.")

@@ -61,6 +61,17 @@ def read_documents(sources: Iterable[str]) -> list[Document]:
     return documents
 
 
+def files_of(sources: Iterable[str]) -> list[Path]:
+    """Return the files that are read for the sources; standard input has none."""
+    files: list[Path] = []
+    for path in (Path(source) for source in sources if source != STANDARD_INPUT):
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
+        else:
+            files.append(path)
+    return files
+
+
 def split(documents: list[Document], validation_fraction: float) -> tuple[list[Document], list[Document]]:
     """Return training and validation documents; which is which depends on the content alone."""
     count = round(validation_fraction * len(documents))
@@ -86,12 +97,8 @@ def _read_source(source: str) -> Iterator[Document]:
         jsonl = content.lstrip().startswith("{")
         yield from _parse_jsonl(content, "standard input") if jsonl else _parse_text(content)
         return
-    path = Path(source)
-    if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file()):
-            yield from _read_file(file)
-    else:
-        yield from _read_file(path)
+    for file in files_of([source]):
+        yield from _read_file(file)
 
 
 def _read_file(path: Path) -> Iterator[Document]:

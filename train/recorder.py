@@ -17,6 +17,7 @@ from model.tokenizer import Tokenizer
 from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.corpus import Document
+from train.licences import summary
 from train.loop import StepReport, Trainer
 from train.precision import bits_per_char_by_precision
 from train.progress import ProgressBar
@@ -35,6 +36,7 @@ class Data:
     validation: list[Document]
     fingerprint: str
     tokenizer: Tokenizer
+    licences: list[dict[str, Any]]
 
     @property
     def style(self) -> str:
@@ -91,6 +93,8 @@ class Recorder:
         digest = weights_sha256(self._trainer.model.state_dict())
         done = "trained" if self._trainer.is_finished else "interrupted (go on with --resume)"
         say(f"{done} in {self._clock.seconds:.0f} s: {self._summary()}")
+        if self._data.licences:
+            say(f"the checkpoint carries text under: {summary(self._data.licences)}")
         say(f"checkpoint {self._path}, weights {digest[:12]}…")
         return Outcome(self._trainer.is_finished, self._path, self._metrics, digest)
 
@@ -143,6 +147,7 @@ class Recorder:
                 "fingerprint": self._data.fingerprint,
                 "documents": len(documents),
                 "characters": sum(document.num_characters for document in documents),
+                "licences": self._data.licences,
             },
             "arguments": self._arguments.to_dict(),
             "precision": self._trainer.precision,

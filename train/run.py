@@ -19,6 +19,7 @@ from train import corpus
 from train.arguments import TrainingArguments
 from train.batches import EncodedDocument, covered_positions
 from train.clock import Clock
+from train.licences import licences_of
 from train.loop import Position, Trainer, TrainingError
 from train.processes import Group, group
 from train.progress import ProgressBar
@@ -50,7 +51,8 @@ def load_data(
     arguments: TrainingArguments, say: Callable[[str], None], tokenizer: Tokenizer | None = None
 ) -> Data:
     """Read and split the text, and train the tokenizer on the training part unless there is one."""
-    documents = corpus.read_documents(arguments.texts or (str(corpus.BUILT_IN),))
+    texts = arguments.texts or (str(corpus.BUILT_IN),)
+    documents = corpus.read_documents(texts)
     train, validation = corpus.split(documents, arguments.validation_fraction)
     say(f"{len(train)} documents to train on, {len(validation)} held out for validation")
     if tokenizer is None and arguments.tokenizer_path:
@@ -60,7 +62,8 @@ def load_data(
         tokenizer = train_tokenizer(train, vocab_size)
         if tokenizer.vocab_size < arguments.vocab_size:
             say(f"the text carries {tokenizer.vocab_size} symbols, not {arguments.vocab_size}")
-    return Data(train, validation, corpus.fingerprint(documents), tokenizer)
+    licences = licences_of(corpus.files_of(texts))
+    return Data(train, validation, corpus.fingerprint(documents), tokenizer, licences)
 
 
 def model_config(

@@ -1,0 +1,1 @@
+"""Ready text: real Japanese from the package registries, as a corpus with its licences."""
