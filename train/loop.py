@@ -17,7 +17,7 @@ from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
 from train.batches import IGNORE, Batch, EncodedDocument, Window, blank_user_words, collate, plan_epoch
-from train.optimizer import Optimizer
+from train.optimizer import Optimizer, Update
 from train.processes import Group
 
 
@@ -41,6 +41,7 @@ class StepReport:
     num_batches: int
     nats: float
     num_tokens: int
+    update: Update
     seconds: float
     stopped: bool
 
@@ -119,8 +120,9 @@ class Trainer:
             raise TrainingError(
                 f"the loss is {nats} in epoch {place.epoch + 1}, batch {place.batch + 1}: try a lower --lr"
             )
-        self.optimizer.step((place.epoch + place.batch / num_batches) / self.arguments.epochs)
-        return StepReport(place, num_batches, nats, num_tokens, time.perf_counter() - started, stopped)
+        update = self.optimizer.step((place.epoch + place.batch / num_batches) / self.arguments.epochs)
+        seconds = time.perf_counter() - started
+        return StepReport(place, num_batches, nats, num_tokens, update, seconds, stopped)
 
     def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""

@@ -26,21 +26,21 @@ from train.state import TrainingState
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 
-def start(arguments: TrainingArguments, say: Callable[[str], None]) -> Outcome:
+def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
     """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
     with _only_run(Path(arguments.checkpoint_path)):
         data = load_data(arguments, say)
-        return _run(arguments, data, None, say)
+        return _run(arguments, data, None, say, with_report=with_report)
 
 
-def resume(state: TrainingState, say: Callable[[str], None]) -> Outcome:
+def resume(state: TrainingState, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted."""
     with _only_run(Path(state.arguments.checkpoint_path)):
         data = load_data(state.arguments, say, Tokenizer(state.tokenizer_model))
         if data.fingerprint != state.data_fingerprint:
             raise TrainingError("the text has changed since the run began: it cannot be resumed")
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
-        return _run(state.arguments, data, state, say)
+        return _run(state.arguments, data, state, say, with_report=with_report)
 
 
 def load_data(
@@ -99,7 +99,12 @@ def _work(group: Group, *trainer_arguments: Any) -> None:
 
 
 def _run(
-    arguments: TrainingArguments, data: Data, state: TrainingState | None, say: Callable[[str], None]
+    arguments: TrainingArguments,
+    data: Data,
+    state: TrainingState | None,
+    say: Callable[[str], None],
+    *,
+    with_report: bool,
 ) -> Outcome:
     encoded = [
         EncodedDocument(np.array(document.encode(data.tokenizer)), bool(document.turns))
@@ -117,7 +122,7 @@ def _run(
         f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
-    recorder = Recorder(arguments, data, trainer, state.seconds if state else 0.0)
+    recorder = Recorder(arguments, data, trainer, state)
     with (
         _interruptible() as interrupted,
         group(arguments.processes, _work, *parts) as members,
@@ -126,7 +131,7 @@ def _run(
         for report in trainer.run(members, interrupted):
             progress.step(report)
             recorder.after(report, progress)
-    return recorder.finish(say)
+    return recorder.finish(say, with_report=with_report)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The state of a run that can go on: weights, optimiser, place in the data, tokenizer."""
+"""The state of a run that can go on: weights, optimiser, place in the data, tokenizer, history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.checkpoint import CheckpointError, read_tensors, write_atomically
 from train.arguments import TrainingArguments
+from train.history import History
 
 _VERSION = 1
 
@@ -27,16 +28,21 @@ class TrainingState:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     seconds: float
+    history: History
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
         tokenizer = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
         values = {**self.__dict__, "arguments": self.arguments.to_dict(), "tokenizer_model": tokenizer}
+        values["history"] = self.history.to_dict()
         write_atomically(path, {"state_version": _VERSION, **values})
 
     @classmethod
     def load(cls, path: Path) -> TrainingState:
-        """Read the file. Raises CheckpointError with the reason."""
+        """Read the file. Raises CheckpointError with the reason.
+
+        A state from before there were histories begins a new one.
+        """
         if not path.exists():
             raise CheckpointError(f"there is no run to resume: {path} does not exist")
         values = read_tensors(path)
@@ -44,6 +50,7 @@ class TrainingState:
             raise CheckpointError(f"{path} is not the state of a NeuroQ training run of this version")
         values["arguments"] = TrainingArguments.from_dict(values["arguments"])
         values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
+        values["history"] = History.from_dict(values["history"]) if "history" in values else History()
         return cls(**values)
 
 
