@@ -63,6 +63,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--texts", "more_texts", multiple=True, help="The same as TEXTS; may be repeated.")
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
 @click.option("--resume", "resuming", is_flag=True, help="Go on with the interrupted run of this checkpoint.")
+@click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
 @_options
 @click.pass_context
 def main(
@@ -72,6 +73,7 @@ def main(
     more_texts: tuple[str, ...],
     preset: str,
     resuming: bool,
+    report: bool,
     **values: Any,
 ) -> None:
     """Train on TEXTS: .txt or .jsonl files, folders of them, or - for standard input.
@@ -87,9 +89,10 @@ def main(
         given["texts"] = (*texts, *more_texts)
     try:
         if resuming:
-            outcome = resume(_interrupted_run(Path(values["checkpoint_path"]), given), _say)
+            state = _interrupted_run(Path(values["checkpoint_path"]), given)
+            outcome = resume(state, _say, with_report=report)
         else:
-            outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say)
+            outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say, with_report=report)
     except (CheckpointError, TokenizerError, CorpusError, TrainingError, ValueError) as error:
         click.echo(f"train: {error}", err=True)
         sys.exit(1)

@@ -18,7 +18,7 @@ from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
 from train.batches import IGNORE, Batch, EncodedDocument, Window, blank_user_words, collate, plan_epoch
-from train.optimizer import Optimizer
+from train.optimizer import Optimizer, Update
 from train.processes import Group
 
 
@@ -45,6 +45,7 @@ class StepReport:
     done: float
     nats: float
     num_tokens: int
+    update: Update
     seconds: float
     stopped: bool
 
@@ -140,10 +141,10 @@ class Trainer:
             )
         epochs_share = (place.epoch + place.batch / num_batches) / self.arguments.epochs
         done = min(max(epochs_share, wishes.time_share), 1.0)
-        self.optimizer.step(done)
+        update = self.optimizer.step(done)
         self._is_time_over = wishes.time_share >= 1.0
         seconds = time.perf_counter() - started
-        return StepReport(place, done, nats, num_tokens, seconds, stopped=wishes.stop > 0)
+        return StepReport(place, done, nats, num_tokens, update, seconds, stopped=wishes.stop > 0)
 
     def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,17 @@ from torch import nn
 
 from model.network import NeuroQ
 
+CLIP_NORM = 1.0
 _FLOOR = 0.02  # share of the learning rate that is left at the end
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one step did: the learning rates of AdamW and Muon, the gradient's norm before clipping."""
+
+    lr: float
+    matrix_lr: float
+    gradient_norm: float
 
 
 class Optimizer:
@@ -43,13 +54,16 @@ class Optimizer:
         muon = torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=weight_decay, momentum=0.95)
         self._optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = ((adamw, lr), (muon, matrix_lr))
 
-    def step(self, done: float) -> None:
+    def step(self, done: float) -> Update:
         """Update the weights; `done` is the share of the run that lies behind, in [0, 1]."""
-        nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for optimizer, lr in self._optimizers:
+        norm = nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM).item()
+        share = schedule(done, self._warmup)
+        for optimizer, highest in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = lr * schedule(done, self._warmup)
+                group["lr"] = highest * share
             optimizer.step()
+        (_, lr), (_, matrix_lr) = self._optimizers
+        return Update(lr * share, matrix_lr * share, norm)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

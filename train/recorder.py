@@ -1,4 +1,4 @@
-"""What a run leaves behind: scores, and checkpoint, tokenizer and state on disk."""
+"""What a run leaves behind: scores, and checkpoint, tokenizer, state and report on disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from torch import Tensor
 
 from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, tokenizer_path, weights_sha256
+from model.dialogue import Style
 from model.tokenizer import Tokenizer
+from train.angles import measure_angles
 from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.corpus import Document
+from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, is_due
 from train.licences import summary
 from train.loop import StepReport, Trainer
 from train.precision import bits_per_char_by_precision
 from train.progress import ProgressBar
+from train.report import report_path, write_report
+from train.samples import take_samples
 from train.score import score
 from train.state import TrainingState, state_path
+from train.summary import Summary
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
@@ -39,7 +45,7 @@ class Data:
     licences: list[dict[str, Any]]
 
     @property
-    def style(self) -> str:
+    def style(self) -> Style:
         """How the model will be asked: as a dialogue when it saw any, else as text to go on with."""
         return "dialogue" if any(document.turns for document in self.train) else "text"
 
@@ -55,28 +61,41 @@ class Outcome:
 
 
 class Recorder:
-    """Evaluates after each epoch and keeps checkpoint, tokenizer and state on disk."""
+    """Evaluates after each epoch and keeps checkpoint, tokenizer and state on disk.
+
+    Nothing here changes the weights or a random state: a run is the same with and without it.
+    """
 
     def __init__(
-        self, arguments: TrainingArguments, data: Data, trainer: Trainer, clock: Clock, *, is_resumed: bool
+        self,
+        arguments: TrainingArguments,
+        data: Data,
+        trainer: Trainer,
+        state: TrainingState | None,
+        clock: Clock,
     ) -> None:
         self._arguments, self._data, self._trainer, self._clock = arguments, data, trainer, clock
         self._path = Path(arguments.checkpoint_path)
-        self._parent = file_sha256(self._path) if self._path.exists() and is_resumed else None
+        self._parent = file_sha256(self._path) if self._path.exists() and state else None
         self._saved = time.monotonic()
         self._metrics: dict[str, Any] = {}
+        self._history = state.history if state else History()
+        if state is None:
+            self._history.evaluations.append(Evaluation(0, 0, None, measure_angles(trainer.model)))
 
     def after(self, report: StepReport, progress: ProgressBar) -> None:
         """Evaluate and save when an epoch has ended, the run was stopped, or a minute has passed."""
+        self._history.add_step(report)
         epoch_ended = self._trainer.position.batch == 0
         self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
         if epoch_ended:
             self._metrics |= self._evaluate(validation=self._data.validation)
+            self._record(report.position.epoch + 1)
             progress.say(f"epoch {report.position.epoch + 1}/{self._arguments.epochs}: {self._summary()}")
         if epoch_ended or report.stopped or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
             self.save()
 
-    def finish(self, say: Callable[[str], None]) -> Outcome:
+    def finish(self, say: Callable[[str], None], *, with_report: bool) -> Outcome:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
         sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
         parts = {"train": sample}
@@ -87,19 +106,21 @@ class Recorder:
         self._metrics["bits_per_char_by_precision"] = bits_per_char_by_precision(
             self._trainer.model, self._data.tokenizer, self._data.validation
         )
-        self.save()
+        checkpoint = self.save()
         if self._trainer.is_finished:
             state_path(self._path).unlink(missing_ok=True)
-        digest = weights_sha256(self._trainer.model.state_dict())
+        digest = weights_sha256(checkpoint.weights)
         done = "trained" if self._trainer.is_finished else "interrupted (go on with --resume)"
         say(f"{done} in {self._clock.seconds:.0f} s: {self._summary()}")
         if self._data.licences:
             say(f"the checkpoint carries text under: {summary(self._data.licences)}")
+        if with_report:
+            write_report(report_path(self._path), self._describe(checkpoint, digest), self._history, say)
         say(f"checkpoint {self._path}, weights {digest[:12]}…")
         return Outcome(self._trainer.is_finished, self._path, self._metrics, digest)
 
-    def save(self) -> None:
-        """Write state, tokenizer and checkpoint, each atomically."""
+    def save(self) -> Checkpoint:
+        """Write state, tokenizer and checkpoint, each atomically; return the checkpoint."""
         self._saved = time.monotonic()
         weights = self._trainer.model.state_dict()
         self._state(weights).save(state_path(self._path))
@@ -107,7 +128,23 @@ class Recorder:
         tokenizer.with_suffix(".tmp").write_bytes(self._data.tokenizer.model_bytes)
         tokenizer.with_suffix(".tmp").replace(tokenizer)
         config = self._trainer.model.config
-        Checkpoint(config, weights, self._data.tokenizer.sha256, self._lineage()).save(self._path)
+        checkpoint = Checkpoint(config, weights, self._data.tokenizer.sha256, self._lineage())
+        checkpoint.save(self._path)
+        return checkpoint
+
+    def _record(self, epoch: int) -> None:
+        """Put down where the model stands after `epoch` epochs."""
+        model, epochs = self._trainer.model, self._arguments.epochs
+        if is_due(epoch, epochs, MOST_EVALUATIONS):
+            sampling = is_due(epoch, epochs, MOST_SAMPLINGS)
+            evaluation = Evaluation(
+                epoch=epoch,
+                num_steps=self._history.num_steps,
+                bits_per_char=self._metrics["validation_bits_per_char"],
+                angles=measure_angles(model),
+                samples=take_samples(model, self._data.tokenizer, self._data.style) if sampling else (),
+            )
+            self._history.evaluations.append(evaluation)
 
     def _evaluate(self, **parts: list[Document]) -> dict[str, Any]:
         """Return NAME_bits_per_char of each part, None for a part without documents."""
@@ -134,6 +171,19 @@ class Recorder:
             optimizer=self._trainer.optimizer.state_dict(),
             seconds=self._clock.seconds,
             first_step=self._clock.first_step or 0.0,
+            history=self._history,
+        )
+
+    def _describe(self, checkpoint: Checkpoint, digest: str) -> Summary:
+        return Summary(
+            name=self._path.stem,
+            is_finished=self._trainer.is_finished,
+            seconds=self._clock.seconds,
+            num_parameters=self._trainer.model.num_parameters,
+            config=checkpoint.config,
+            weights_sha256=digest,
+            tokenizer_sha256=checkpoint.tokenizer_sha256,
+            lineage=checkpoint.lineage,
         )
 
     def _lineage(self) -> dict[str, Any]:

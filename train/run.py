@@ -28,15 +28,15 @@ from train.state import TrainingState
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 
-def start(arguments: TrainingArguments, say: Callable[[str], None]) -> Outcome:
+def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
     """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
     clock = Clock(arguments.minutes)
     with _only_run(Path(arguments.checkpoint_path)):
         data = load_data(arguments, say)
-        return _run(arguments, data, None, clock, say)
+        return _run(arguments, data, None, clock, say, with_report=with_report)
 
 
-def resume(state: TrainingState, say: Callable[[str], None]) -> Outcome:
+def resume(state: TrainingState, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted."""
     clock = Clock(state.arguments.minutes, state.seconds, state.first_step)
     with _only_run(Path(state.arguments.checkpoint_path)):
@@ -44,7 +44,7 @@ def resume(state: TrainingState, say: Callable[[str], None]) -> Outcome:
         if data.fingerprint != state.data_fingerprint:
             raise TrainingError("the text has changed since the run began: it cannot be resumed")
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
-        return _run(state.arguments, data, state, clock, say)
+        return _run(state.arguments, data, state, clock, say, with_report=with_report)
 
 
 def load_data(
@@ -111,6 +111,8 @@ def _run(
     state: TrainingState | None,
     clock: Clock,
     say: Callable[[str], None],
+    *,
+    with_report: bool,
 ) -> Outcome:
     encoded = [
         EncodedDocument(np.array(document.encode(data.tokenizer)), bool(document.turns))
@@ -128,7 +130,7 @@ def _run(
         f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
-    recorder = Recorder(arguments, data, trainer, clock, is_resumed=state is not None)
+    recorder = Recorder(arguments, data, trainer, state, clock)
     with (
         _interruptible() as interrupted,
         group(arguments.processes, _work, *parts) as members,
@@ -137,7 +139,7 @@ def _run(
         for report in trainer.run(members, interrupted, clock.share):
             progress.step(report)
             recorder.after(report, progress)
-    return recorder.finish(say)
+    return recorder.finish(say, with_report=with_report)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The state of a run that can go on: weights, optimiser, place in the data, tokenizer."""
+"""The state of a run that can go on: weights, optimiser, place in the data, tokenizer, history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.checkpoint import CheckpointError, read_tensors, write_atomically
 from train.arguments import TrainingArguments
+from train.history import History
 
 _VERSION = 2
 
@@ -28,11 +29,13 @@ class TrainingState:
     optimizer: dict[str, Any]
     seconds: float
     first_step: float  # seconds from the run's beginning to its first step
+    history: History
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
         tokenizer = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
         values = {**self.__dict__, "arguments": self.arguments.to_dict(), "tokenizer_model": tokenizer}
+        values["history"] = self.history.to_dict()
         write_atomically(path, {"state_version": _VERSION, **values})
 
     @classmethod
@@ -45,6 +48,7 @@ class TrainingState:
             raise CheckpointError(f"{path} is not the state of a NeuroQ training run of this version")
         values["arguments"] = TrainingArguments.from_dict(values["arguments"])
         values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
+        values["history"] = History.from_dict(values["history"])
         return cls(**values)
 
 

@@ -21,8 +21,8 @@ def test_import_contracts_hold() -> None:
 @pytest.mark.parametrize(
     ("module", "strangers"),
     [
-        ("handler.neuroq_handler", ["train", "client", "server", "rich", "click"]),
-        ("train.__main__", ["handler", "client", "server", "ts", "pydantic"]),
+        ("handler.neuroq_handler", ["train", "client", "server", "rich", "click", "jinja2", "matplotlib"]),
+        ("train.__main__", ["handler", "client", "server", "ts", "pydantic", "matplotlib", "tensorboard"]),
         ("model.engine", ["handler", "train", "ts", "pydantic", "click", "rich"]),
         ("client.cli", ["model", "handler", "train", "torch", "ts", "sentencepiece"]),
     ],

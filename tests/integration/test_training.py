@@ -13,15 +13,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.checkpoint import Checkpoint, tokenizer_path
+from model.checkpoint import Checkpoint, tokenizer_path, weights_sha256
 from model.tokenizer import Tokenizer
 from tests.conftest import ROOT
 from train.corpus import Document
+from train.report import report_path
 from train.state import state_path
 
 pytestmark = pytest.mark.integration
-_SMALL = ["--embed_dim=32", "--num_neurons=16", "--num_layers=2", "--epochs=3", "--vocab_size=700"]
+_SIZES = ["--embed_dim=32", "--num_neurons=16", "--num_layers=2", "--epochs=3", "--vocab_size=700"]
+_SMALL = [*_SIZES, "--report=false"]
 
 
 def command(*arguments: str, module: str = "train") -> list[str]:
@@ -43,6 +47,13 @@ def same(one: Path, two: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def logged_losses(path: Path) -> dict[int, float]:
+    """What TensorBoard reads of a run's report: step -> loss."""
+    logs = EventAccumulator(str(report_path(path) / "tensorboard"))
+    logs.Reload()
+    return {event.step: event.value for event in logs.Scalars("train/bits_per_token")}
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> str:
     path = tmp_path_factory.mktemp("corpus") / "dialogues.jsonl"
@@ -56,7 +67,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) 
 def finished(tmp_path_factory: pytest.TempPathFactory, corpus: str) -> tuple[Path, str]:
     """The checkpoint of an uninterrupted run, and what the run printed."""
     path = tmp_path_factory.mktemp("finished") / "neuroq_checkpoint.pt"
-    done = train(corpus, "--checkpoint_path", str(path), *_SMALL)
+    done = train(corpus, "--checkpoint_path", str(path), *_SIZES)
     assert done.returncode == 0, done.stderr
     return path, done.stderr
 
@@ -74,6 +85,28 @@ def test_it_reports_both_scores_and_the_vocabulary(finished: tuple[Path, str]) -
     assert not state_path(path).exists()
 
 
+def test_a_finished_run_leaves_a_report(finished: tuple[Path, str]) -> None:
+    path, printed = finished
+    folder = report_path(path)
+    assert f"report {folder / 'index.html'}" in printed
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    images = re.findall(r'<img src="([^"]+)"', page)
+    assert len(images) == 7
+    for name in images:
+        with Image.open(folder / name) as image:
+            image.verify()
+    assert "finished after 3 of 3 epochs" in page
+    assert all(f"epoch {epoch}" in page for epoch in (1, 2, 3))  # the samples
+    checkpoint = Checkpoint.load(path)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    lineage = checkpoint.lineage
+    names = (lineage["code_version"], lineage["data"]["fingerprint"], checkpoint.tokenizer_sha256)
+    assert all(name in card for name in (*names, weights_sha256(checkpoint.weights), "dialogues.jsonl"))
+    losses = logged_losses(path)
+    assert list(losses) == list(range(1, len(losses) + 1))
+    assert min(losses.values()) > 0
+
+
 def test_a_seed_gives_the_same_weights_twice_and_another_seed_others(
     finished: tuple[Path, str], corpus: str, tmp_path: Path
 ) -> None:
@@ -89,7 +122,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 ) -> None:
     path = tmp_path / "neuroq_checkpoint.pt"
     process = subprocess.Popen(
-        command(corpus, "--checkpoint_path", str(path), *_SMALL),
+        command(corpus, "--checkpoint_path", str(path), *_SIZES),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,6 +139,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     if number is signal.SIGINT:
         assert process.returncode == 130, printed
         assert "interrupted" in printed
+        assert "interrupted after" in (report_path(path) / "index.html").read_text(encoding="utf-8")
     assert path.exists()  # what was saved can be served
     Checkpoint.load(path).check_tokenizer(Tokenizer.load(tokenizer_path(path)))
 
@@ -113,6 +147,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming in epoch" in resumed.stderr
     assert same(path, finished[0])
+    assert logged_losses(path) == logged_losses(finished[0])  # from the first step on
 
 
 def test_a_run_of_some_minutes_fits_its_schedule_to_them(corpus: str, tmp_path: Path) -> None:
@@ -162,6 +197,7 @@ def test_text_from_standard_input_makes_a_model_that_goes_on_with_text(tmp_path:
     done = train("-", "--checkpoint_path", str(path), *_SMALL, stdin=text)
     assert done.returncode == 0, done.stderr
     assert Checkpoint.load(path).lineage["style"] == "text"
+    assert not report_path(path).exists()
 
 
 def test_a_given_tokenizer_is_used(finished: tuple[Path, str], corpus: str, tmp_path: Path) -> None:
