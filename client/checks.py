@@ -3,6 +3,7 @@
 A figure that is no number (NaN) passes nothing.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,18 +83,37 @@ def check_latency(timings: Sequence[Timing], current: Score, candidate: Score) -
     )
 
 
-def check_sanity(replies: Sequence[str | None]) -> Check:
-    """Judge the replies to the fixed prompts, None for one that failed: none broken, most of them sane."""
-    num_broken = sum(reply is None or REPLACEMENT in reply for reply in replies)
-    num_sane = sum(is_sane(reply) for reply in replies if reply is not None)
-    needed = MIN_SANE_SHARE * len(replies)
+def check_sanity(current: Sequence[str | None], candidate: Sequence[str | None]) -> Check:
+    """Judge the replies to the fixed prompts, None for one that failed.
+
+    None may fail; most must be sane, and no more may have broken characters than before. A current version
+    that does worse sets the measure: a better one must have a chance to replace it.
+    """
+    needed = min(math.ceil(MIN_SANE_SHARE * len(candidate)), _num_sane(current))
+    is_whole = _num_broken(candidate) <= _num_broken(current)
     return Check(
         "sanity",
-        "",
-        f"{num_sane} of {len(replies)} replies",
-        f"at least {needed:.0f}, none failed or with a broken character ({num_broken})",
-        num_sane >= needed and not num_broken,
+        _replies_in_words(current),
+        _replies_in_words(candidate),
+        f"at least {needed} sane, at most {_num_broken(current)} broken, none failed",
+        _num_sane(candidate) >= needed and is_whole and None not in candidate,
     )
+
+
+def _num_sane(replies: Sequence[str | None]) -> int:
+    return sum(reply is not None and is_sane(reply) for reply in replies)
+
+
+def _num_broken(replies: Sequence[str | None]) -> int:
+    return sum(reply is not None and REPLACEMENT in reply for reply in replies)
+
+
+def _replies_in_words(replies: Sequence[str | None]) -> str:
+    """Return the counts, those that are not zero."""
+    words = f"{_num_sane(replies)} of {len(replies)} sane"
+    for number, name in ((_num_broken(replies), "broken"), (list(replies).count(None), "failed")):
+        words += f", {number} {name}" if number else ""
+    return words
 
 
 def is_sane(reply: str) -> bool:

@@ -9,6 +9,7 @@ What fails one of them is unregistered and its archive removed; clients notice n
 
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import click
 
-from client.checks import Check, check_latency, check_quality, check_sanity, table
+from client.api import NeuroQClient
+from client.checks import Check, Score, check_latency, check_quality, check_sanity, table
 from client.modules import module_output, require_train
 from client.quality import score_all
 from client.serving import only_one
@@ -31,6 +33,7 @@ from server.settings import Settings
 from server.state import running_state
 
 VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
+NUM_ATTEMPTS = 3
 REFERENCE = f"{MODEL}-reference"  # the current version once more, where no client asks it
 
 
@@ -133,10 +136,21 @@ def _checks(
         reference = stack.enter_context(version_client(settings, current.version, REFERENCE))
         client = stack.enter_context(version_client(settings, candidate.version))
         replies = sample_replies(client)
-        checks = [check_quality(before, after), check_sanity(replies)]
+        checks = [check_quality(before, after), check_sanity(sample_replies(reference), replies)]
         if None not in replies:  # what answers nothing has no latency
-            checks.append(check_latency(time_both(reference, client), before, after))
+            checks.append(_check_latency(reference, client, before, after))
     return checks
+
+
+def _check_latency(reference: NeuroQClient, client: NeuroQClient, before: Score, after: Score) -> Check:
+    """Measure again what looks too slow: another program on the machine passes, a slow model stays slow."""
+    for attempt in range(NUM_ATTEMPTS):
+        if attempt:
+            time.sleep(1)
+        check = check_latency(time_both(reference, client), before, after)
+        if check.has_passed:
+            break
+    return check
 
 
 @contextmanager

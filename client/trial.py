@@ -24,7 +24,7 @@ PROMPTS = (
     "おすすめの本は？",
 )
 TIMED_PROMPTS = PROMPTS[:4]
-NUM_ROUNDS = 6
+NUM_ROUNDS = 10
 MAX_LENGTH = 32
 FIXED = {"temperature": 0, "seed": 1}
 

@@ -63,22 +63,29 @@ def test_a_sane_reply(reply: str, expected: bool) -> None:
     assert is_sane(reply) is expected
 
 
+GOOD, EMPTY, BROKEN = "こんにちは", "", "こん\ufffdにちは"
+
+
 @pytest.mark.parametrize(
-    ("replies", "has_passed"),
+    ("current", "candidate", "has_passed"),
     [
-        (["こんにちは"] * 4, True),
-        (["こんにちは"] * 3 + [""], True),
-        (["こんにちは"] * 2 + ["", ""], False),
-        (["こんにちは"] * 3 + ["こん\ufffdにちは"], False),
-        (["こんにちは"] * 3 + [None], False),
+        ([GOOD] * 4, [GOOD] * 4, True),
+        ([GOOD] * 4, [GOOD] * 3 + [EMPTY], True),
+        ([GOOD] * 4, [GOOD] * 2 + [EMPTY] * 2, False),
+        ([GOOD] * 4, [GOOD] * 3 + [BROKEN], False),
+        ([GOOD] * 4, [GOOD] * 3 + [None], False),
+        ([EMPTY] * 4, [EMPTY] * 3 + [None], False),
+        # what a weak current version cannot do, a better one need not do at once
+        ([GOOD] + [BROKEN] * 3, [GOOD] * 2 + [BROKEN] * 2, True),
+        ([GOOD] + [BROKEN] * 3, [BROKEN] * 4, False),
     ],
 )
-def test_sanity(replies: list[str | None], has_passed: bool) -> None:
-    assert check_sanity(replies).has_passed is has_passed
+def test_sanity(current: list[str | None], candidate: list[str | None], has_passed: bool) -> None:
+    assert check_sanity(current, candidate).has_passed is has_passed
 
 
 def test_the_table_says_which_check_failed() -> None:
-    shown = table([check_quality(score(4.0), score(5.0)), check_sanity(["こんにちは"])], "1.0", "2.0")
+    shown = table([check_quality(score(4.0), score(5.0)), check_sanity([GOOD], [GOOD])], "1.0", "2.0")
     lines = shown.splitlines()
     assert "current 1.0" in lines[0]
     assert "4.000 bits/char" in lines[1]
