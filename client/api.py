@@ -32,7 +32,10 @@ class NeuroQError(Exception):
 class NeuroQClient:
     """Calls the actions of one server over HTTP. Every method raises NeuroQError."""
 
-    def __init__(self, base_url: str, token: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self, base_url: str, token: str, timeout: float = DEFAULT_TIMEOUT, *, path: str = PATH
+    ) -> None:
+        self._path = path
         headers = {"Authorization": f"Bearer {token}"}
         # A proxy in the environment is for the world outside, not for this machine's loopback.
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=False)
@@ -59,7 +62,7 @@ class NeuroQClient:
         Whoever stops listening ends the reply; such a reply does not count in the conversation.
         """
         body = {"input": {"action": "generate", "prompt": prompt, "stream": True, **parameters}}
-        with _told_as_ours(), self._http.stream("POST", PATH, json=body) as response:
+        with _told_as_ours(), self._http.stream("POST", self._path, json=body) as response:
             if not response.is_success:
                 response.read()
                 _reply(response)
@@ -88,7 +91,7 @@ class NeuroQClient:
     def call(self, action: str, **fields: Any) -> dict[str, Any]:
         """Send one action and return its reply."""
         with _told_as_ours():
-            response = self._http.post(PATH, json={"input": {"action": action, **fields}})
+            response = self._http.post(self._path, json={"input": {"action": action, **fields}})
         return _reply(response)
 
 

@@ -10,7 +10,10 @@ import click
 
 from client.api import NeuroQError
 from client.chat import chat as run_chat
-from client.options import ROOT, settings_from, settings_options
+from client.modules import require_train
+from client.options import settings_from, settings_options
+from client.release import release as run_release
+from client.rollback import rollback as run_rollback
 from client.serving import serve as run_serve
 from client.session import new_session_id, running_client
 from server.errors import ServerError
@@ -97,6 +100,28 @@ def chat(session_id: str | None, **options: str | None) -> None:
     run_chat(settings_from(options), session_id)
 
 
+@cli.command()
+@click.option("--version", help="Default: the next whole one.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Held-out text to compare on; may be repeated. Default: what both trainings held out.",
+)
+@settings_options
+def release(version: str | None, texts: tuple[str, ...], **options: str | None) -> None:
+    """Check a checkpoint beside the running version, and promote it unless it is worse."""
+    run_release(settings_from(options), version, texts)
+
+
+@cli.command()
+@settings_options
+def rollback(**options: str | None) -> None:
+    """Serve the version before the last release again."""
+    run_rollback(settings_from(options))
+
+
 def _pass_through(name: str, module: str, help_text: str) -> None:
     """Add a command that becomes `python -m MODULE` with all its arguments, --help included."""
 
@@ -135,9 +160,8 @@ def _fail(message: str, code: int) -> None:
 
 
 def _become_module(module: str, arguments: tuple[str, ...]) -> None:
-    folder = module.partition(".")[0]
-    if folder == "train" and not (ROOT / folder).is_dir():
-        raise ServerError("this copy has no folder train/; it only serves")
+    if module.partition(".")[0] == "train":
+        require_train()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 

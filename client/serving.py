@@ -1,11 +1,10 @@
 """`./neuroq serve`: from nothing, or from a checkpoint, to a server that has shown one exchange."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,14 @@ from pathlib import Path
 import click
 
 from client.api import NeuroQError
+from client.modules import run_module
 from client.options import ROOT
 from client.session import running_client
+from server.archive import archive_checkpoint
 from server.errors import ServerError
 from server.ports import require_free_ports
 from server.process import start, stop, wait_until_ready
+from server.releases import Release, read_releases
 from server.settings import Settings
 from server.state import read_state
 from server.status import Status, read_status
@@ -27,13 +29,17 @@ WELCOME_PROMPT, WELCOME_SESSION = "こんにちは", "welcome"
 
 def serve(settings: Settings, version: str) -> None:
     """Train and package where needed, start, wait, and show what to do next."""
-    with _only_one(settings.run_dir):
+    with only_one(settings.run_dir):
         if _is_running(settings):
             click.echo(f"Already running from {settings.run_dir}.")
         else:
             require_free_ports(settings)  # now, not after minutes of training
-            make_archive(settings, version)
-            _start_and_wait(settings)
+            releases = read_releases(settings.model_store)
+            if releases:
+                tell_release(settings, releases.current)
+            else:
+                make_archive(settings, version)
+            _start_and_wait(settings, releases.current.version if releases else None)
     show_exchange(settings)
     show_next_steps(read_status(settings))
 
@@ -57,18 +63,15 @@ def make_archive(settings: Settings, version: str) -> None:
     run_module("train.package", *places, "--profile", settings.profile, "--version", version, "--if-changed")
 
 
-def run_module(module: str, *arguments: str) -> None:
-    """Run `python -m MODULE` here and wait; a Ctrl-C is for it, and it may take its time to save."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT)
-    code = None
-    while code is None:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            continue
-    if code:
-        shown = shlex.join(["python", "-m", module, *arguments])
-        raise ServerError(f"`{shown}` ended with exit code {code}")
+def tell_release(settings: Settings, release: Release) -> None:
+    """Say what is served: a release stays until the next one, whatever the checkpoint has become."""
+    checkpoint = Path(settings.checkpoint_path)
+    line = f"Serving release {release.version} ({release.archive})."
+    if checkpoint.is_file():
+        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        if digest != archive_checkpoint(settings.model_store / release.archive):
+            line += f" {checkpoint} holds another model: ./neuroq release checks it and brings it in."
+    click.echo(line)
 
 
 def show_exchange(settings: Settings) -> None:
@@ -105,11 +108,13 @@ def _is_running(settings: Settings) -> bool:
     return state is not None and state.is_alive
 
 
-def _start_and_wait(settings: Settings) -> None:
+def _start_and_wait(settings: Settings, released_version: str | None) -> None:
     state, mark = start(settings, ROOT)
     try:
         click.echo("Starting TorchServe and loading the model ", nl=False, err=True)
-        wait_until_ready(state, mark, lambda: click.echo(".", nl=False, err=True))
+        health = wait_until_ready(state, mark, lambda: click.echo(".", nl=False, err=True))
+        if released_version not in (None, health.version):  # its archive failed, the previous one took over
+            raise ServerError(f"TorchServe cannot load release {released_version}:\n{mark.explanation()}")
         click.echo(" ready.", err=True)
     except BaseException:  # Ctrl-C too: half a server is no use to anybody
         click.echo("", err=True)
@@ -118,15 +123,15 @@ def _start_and_wait(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(run_dir: Path) -> Iterator[None]:
-    """Let one `serve` at a time work in a run folder; the next finds it running."""
+def only_one(run_dir: Path) -> Iterator[None]:
+    """Let one command at a time change what runs from a run folder; the next finds what it did."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(run_dir, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            click.echo(f"Waiting for another serve in {run_dir} …", err=True)
+            click.echo(f"Waiting for another call in {run_dir} …", err=True)
             fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:

@@ -3,13 +3,16 @@
 Pure. Values are escaped as Java reads them, so that a folder with Japanese characters works.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from server.settings import LOOPBACK, Settings
 
 LOG_CONFIG_NAME, METRICS_CONFIG_NAME = "log4j2.xml", "metrics.yaml"
 
 
-def instance_overrides(settings: Settings) -> dict[str, str]:
-    """Return the properties that differ from instance to instance."""
+def instance_overrides(settings: Settings, archives: Sequence[Path]) -> dict[str, str]:
+    """Return the properties that differ from instance to instance; the first archive is the default."""
     return {
         "inference_address": f"http://{settings.host}:{settings.port}",
         "management_address": settings.addresses["management"],
@@ -20,13 +23,13 @@ def instance_overrides(settings: Settings) -> dict[str, str]:
         "grpc_management_port": str(settings.grpc_management_port),
         "metrics_config": METRICS_CONFIG_NAME,
         "model_store": str(settings.model_store),
-        "load_models": settings.archive.name,
+        "load_models": ",".join(archive.name for archive in archives or [settings.archive]),
     }
 
 
-def render_config(base: str, settings: Settings) -> str:
-    """Return the text of the instance's config.properties."""
-    overrides = instance_overrides(settings)
+def render_config(base: str, settings: Settings, archives: Sequence[Path] = ()) -> str:
+    """Return the text of the instance's config.properties; without archives it loads neuroq.mar."""
+    overrides = instance_overrides(settings, archives)
     overrides["vmargs"] = _instance_vmargs(parse_properties(base).get("vmargs", ""))
     lines = [_rendered_line(line, overrides) for line in base.splitlines()]
     lines += [f"{key}={escape(value)}" for key, value in overrides.items()]  # those the base does not have

@@ -29,6 +29,7 @@ from server.java import MIN_VERSION, find_java_home
 from server.logs import CONSOLE_LOG, LogMark, mark_logs
 from server.ports import require_free_ports
 from server.readiness import Health, probe
+from server.releases import archives_to_load
 from server.settings import Settings
 from server.state import ServerState, read_state, state_path, write_state
 
@@ -44,13 +45,14 @@ def start(settings: Settings, root: Path) -> tuple[ServerState, LogMark]:
     """Start TorchServe and record it; the caller waits with `wait_until_ready`."""
     _require_no_server(settings)
     require_free_ports(settings)
-    require_archive(settings.archive)
-    profile = archive_profile(settings.archive)  # what will run, whatever was asked for
+    archives = archives_to_load(settings)
+    require_archive(archives[0])
+    profile = archive_profile(archives[0])  # what will run, whatever was asked for
     settings = replace(settings, profile=profile or settings.profile)
     java_home = find_java_home(os.environ)
     if java_home is None:
         raise ServerError(f"no Java {MIN_VERSION} or newer: install one or set JAVA_HOME")
-    config = _prepare_run_dir(settings, root)
+    config = _prepare_run_dir(settings, root, archives)
     mark = mark_logs(settings)
     return _launch(settings, java_home, config), mark
 
@@ -113,12 +115,12 @@ def _require_no_server(settings: Settings) -> None:
     stop(settings.run_dir)  # what a killed server or a reboot left
 
 
-def _prepare_run_dir(settings: Settings, root: Path) -> dict[str, str]:
+def _prepare_run_dir(settings: Settings, root: Path, archives: list[Path]) -> dict[str, str]:
     """Make the run folder, readable by its owner only: it holds tokens and conversations."""
     settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.log_dir.mkdir(exist_ok=True)
     (settings.run_dir / "key_file.json").unlink(missing_ok=True)
-    text = render_config((root / "config.properties").read_text(encoding="utf-8"), settings)
+    text = render_config((root / "config.properties").read_text(encoding="utf-8"), settings, archives)
     (settings.run_dir / "config.properties").write_text(text, encoding="utf-8")
     for name in (LOG_CONFIG_NAME, METRICS_CONFIG_NAME):
         shutil.copyfile(Path(__file__).with_name(name), settings.run_dir / name)

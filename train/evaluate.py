@@ -12,16 +12,22 @@ import torch
 from model.checkpoint import Checkpoint, CheckpointError, file_sha256, tokenizer_path
 from model.tokenizer import Tokenizer, TokenizerError
 from train.arguments import DEFAULT_CHECKPOINT_PATH
-from train.corpus import CorpusError, read_documents
+from train.corpus import CorpusError, Document, read_documents
 from train.score import score
 
 
 def evaluate(checkpoint_path: Path, tokenizer_file: Path, texts: tuple[str, ...]) -> dict[str, object]:
     """Return the score of a checkpoint on text files, folders or `-`, as a plain dictionary."""
+    return evaluate_documents(checkpoint_path, tokenizer_file, read_documents(texts))
+
+
+def evaluate_documents(
+    checkpoint_path: Path, tokenizer_file: Path, documents: list[Document]
+) -> dict[str, object]:
+    """Return the score of a checkpoint on documents, as a plain dictionary."""
     checkpoint = Checkpoint.load(checkpoint_path)
     tokenizer = Tokenizer.load(tokenizer_file)
     checkpoint.check_tokenizer(tokenizer)
-    documents = read_documents(texts)
     model = checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
     result = score(model, tokenizer, documents)
     return {

@@ -60,6 +60,19 @@ class Place:
         with zipfile.ZipFile(self.archive, "w") as archive:
             archive.writestr("MAR-INF/MANIFEST.json", "{}")
 
+    def add_releases(self, current: str, previous: str) -> Path:
+        """Archives of two versions, and the file that says which is served."""
+        self.archive.parent.mkdir()
+        releases = {"current": current, "previous": previous}
+        for version in releases.values():
+            with zipfile.ZipFile(self.archive.with_name(f"neuroq-{version}.mar"), "w") as archive:
+                archive.writestr("MAR-INF/MANIFEST.json", "{}")
+                archive.writestr("package.json", json.dumps({"checkpoint_sha256": version}))
+        record = {name: {"version": v, "archive": f"neuroq-{v}.mar"} for name, v in releases.items()}
+        path = self.archive.with_name("releases.json")
+        path.write_text(json.dumps(record))
+        return path
+
     def neuroq(self, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "client", *arguments],
@@ -188,8 +201,9 @@ def test_chat_tells_when_a_reply_breaks_off_and_goes_on(served: Place) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("command", [("generate", "x"), ("chat",)])
+@pytest.mark.parametrize("command", [("generate", "x"), ("chat",), ("release",)])
 def test_without_a_server_one_line_says_what_to_do(place: Place, command: tuple[str, ...]) -> None:
+    (place.root / "train").mkdir()
     done = place.neuroq(*command)
     assert done.returncode == 3
     assert "./neuroq serve" in done.stderr
@@ -246,6 +260,47 @@ def test_serve_trains_once_and_packages(place: Place) -> None:
     assert arguments[4:] == ["--profile", "workers", "--version", "2.0", "--if-changed"]
     place.neuroq("stop")
     assert "trained" not in place.neuroq("serve").stdout
+
+
+def test_a_release_is_served_whatever_the_checkpoint_has_become(place: Place) -> None:
+    place.add_releases("1.0", "0.9")
+    (place.root / "train").mkdir()  # which can neither train nor package
+    checkpoint = place.root / "checkpoints" / "neuroq_checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    done = place.neuroq("serve")
+    assert done.returncode == 0, done.stderr
+    line = f"Serving release 1.0 (neuroq-1.0.mar). {checkpoint} holds another model: ./neuroq release"
+    assert done.stdout.startswith(line)
+    config = (place.run_dir / "config.properties").read_text()
+    assert "load_models=neuroq-1.0.mar,neuroq-0.9.mar\n" in config
+
+
+def test_a_release_that_does_not_load_is_not_replaced_in_silence(place: Place) -> None:
+    place.add_releases("2.0", "1.0")  # the stand-in always serves 1.0
+    done = place.neuroq("serve")
+    assert done.returncode == 1
+    assert "cannot load release 2.0" in done.stderr
+    assert place.neuroq("status").returncode == 3
+
+
+def test_rollback_without_a_server_is_for_the_next_start(place: Place) -> None:
+    path = place.add_releases("2.0", "1.0")
+    done = place.neuroq("rollback")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Version 1.0 is what the next ./neuroq serve starts with.\n"
+    assert json.loads(path.read_text())["previous"]["version"] == "2.0"
+    assert place.neuroq("serve").returncode == 0
+    place.archive.with_name("neuroq-2.0.mar").unlink()
+    gone = place.neuroq("rollback")
+    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+    assert "neuroq-2.0.mar" in gone.stderr
+
+
+def test_rollback_without_a_release_is_one_line(place: Place) -> None:
+    done = place.neuroq("rollback")
+    assert done.returncode == 1
+    assert done.stderr == "neuroq: there was no release, so there is no version to go back to\n"
 
 
 def test_a_failed_training_ends_serve(place: Place) -> None:

@@ -1,0 +1,53 @@
+"""The offline commands of train/, run as processes of their own: this side imports nothing of the engine."""
+
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+
+import psutil
+
+from client.options import ROOT
+from server.errors import ServerError
+
+BACKGROUND = 10  # niceness of what may wait for the requests that are being answered
+
+
+def require_train() -> None:
+    """Raise ServerError where there is no folder train/ to run."""
+    if not (ROOT / "train").is_dir():
+        raise ServerError("this copy has no folder train/; it only serves")
+
+
+def run_module(module: str, *arguments: str) -> None:
+    """Run `python -m MODULE` here and wait; a Ctrl-C is for it, and it may take its time to save."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT)
+    code = None
+    while code is None:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            continue
+    if code:
+        shown = shlex.join(["python", "-m", module, *arguments])
+        raise ServerError(f"`{shown}` ended with exit code {code}")
+
+
+def module_output(module: str, *arguments: str) -> str:
+    """Return what `python -m MODULE` prints; it gives way to the server. Raises ServerError."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    try:
+        with suppress(psutil.Error):
+            psutil.Process(process.pid).nice(BACKGROUND)
+        output, errors = process.communicate()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode:
+        reason = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise ServerError(f"{module} failed: {reason}")
+    return output
