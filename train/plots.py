@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from train.angles import ATTENTION, CORRELATION_FROM, FEED_FORWARD, TEMPERATURE_FROM, Spread, edges
 from train.history import Evaluation, History
@@ -85,6 +85,9 @@ def _gradient_norm(history: History) -> Figure | None:
         (axes,) = figure.axes
         axes.axhline(CLIP_NORM, color=_WARM, linestyle="--", linewidth=1, label=f"clipped at {CLIP_NORM:g}")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend()
     return figure
 
@@ -109,7 +112,7 @@ def _temperature(history: History) -> Figure | None:
 
 
 def _panel(across: str, up: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(across)
     axes.set_ylabel(up)
@@ -154,18 +157,17 @@ def _distributions(
         return None
     epochs = [evaluation.epoch for evaluation in evaluations]
     num_blocks = max(block for block, _ in spreads)
-    figure = Figure(figsize=(6.4, 0.8 + 1.5 * num_blocks), layout="constrained")
+    figure = Figure(figsize=(5.6, 0.8 + 1.5 * num_blocks), layout="constrained")
     panels = figure.subplots(num_blocks, 2, sharex=True, sharey=True, squeeze=False)
     most = max(max(each.counts) / sum(each.counts) for layer in spreads.values() for each in layer)
     for (block, path), layer in spreads.items():
         axes = panels[block - 1][(ATTENTION, FEED_FORWARD).index(path)]
         shares = np.array([np.array(each.counts) / sum(each.counts) for each in layer]).T  # (bins, epochs)
         mesh = axes.pcolormesh(_columns(epochs), edges(lowest), shares, cmap="Blues", vmin=0, vmax=most)
-        axes.plot(epochs, [each.mean for each in layer], color=_WARM, marker=".", label="mean")
-        axes.set_title(f"block {block}, {path}", fontsize=9)
+        axes.plot(epochs, [each.mean for each in layer], color=_WARM, marker=".")
+        axes.set_title(f"block {block}, {path}", fontsize=10)
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panels[0][0].legend(loc="upper left")
     figure.supxlabel("epochs", fontsize=10)
     figure.supylabel(up, fontsize=10)
     figure.colorbar(mesh, ax=panels, label="share of the neurons", format="{x:.0%}", aspect=30)
@@ -211,7 +213,7 @@ _PICTURES: tuple[tuple[Picture, Callable[[History], Figure | None]], ...] = (
         Picture(
             "correlation.png",
             "Correlation r",
-            "r = cos 2θ over the neurons of each QBNN layer; epoch 0 is the untrained model.",
+            "r = cos 2θ of the neurons of each QBNN layer, and their mean; epoch 0 is the untrained model.",
         ),
         _correlation,
     ),
@@ -219,7 +221,7 @@ _PICTURES: tuple[tuple[Picture, Callable[[History], Figure | None]], ...] = (
         Picture(
             "temperature.png",
             "Temperature T",
-            "T = |sin 2θ|, the scale of the noise in training; r² + T² = 1 for each neuron.",
+            "T = |sin 2θ|, the scale of the noise in training, and its mean; r² + T² = 1 for each neuron.",
         ),
         _temperature,
     ),
