@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -15,6 +16,10 @@ from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 from train.corpus import BUILT_IN, Document, read_documents
 from train.tokenizer import train_tokenizer
+
+# The machine may be busy: no test judges a time.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
