@@ -25,17 +25,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_sessionstart() -> None:
+    """Build the native library, as packaging does: while tests are collected, some ask whether it is there."""
+    with suppress(build.BuildError):
+        build.build()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests first, servers last, whatever the folders are called."""
     order = {"unit": 0, "integration": 1, "e2e": 2}
     items.sort(key=lambda item: min(order.get(mark.name, 9) for mark in item.iter_markers()))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def native_library() -> Path | None:
-    """Built once, as packaging does; without a compiler everything runs on PyTorch."""
-    with suppress(build.BuildError):
-        build.build()
+    """The native library, None where there is no compiler."""
     return build.library_path()
 
 
