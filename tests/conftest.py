@@ -26,7 +26,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_sessionstart() -> None:
-    """Build the native library, as packaging does: while tests are collected, some ask whether it is there."""
+    """Build the native library, as packaging does: collecting the tests asks whether it is there."""
     with suppress(build.BuildError):
         build.build()
 
