@@ -41,10 +41,11 @@ class Driver:
         self._news = threading.Condition()
         self._answers: dict[str, Answer] = {}  # the next answer of each request, merged until it is taken
         self._in_flight: set[str] = set()  # requests whose last answer was not taken
-        opened: Future[Service] = Future()
+        self._service: Service  # set in its own thread, before `opened` has a result
+        opened: Future[None] = Future()
         run = partial(self._run, open_service, opened)
         threading.Thread(target=run, name="neuroq-service", daemon=True).start()
-        self._service = opened.result()
+        opened.result()
 
     @property
     def metrics(self) -> Metrics:
@@ -79,14 +80,14 @@ class Driver:
             self._in_flight -= {request_id for request_id, answer in answers.items() if answer.is_last}
         return answers
 
-    def _run(self, open_service: Callable[[], Service], opened: Future[Service]) -> None:
+    def _run(self, open_service: Callable[[], Service], opened: Future[None]) -> None:
         _step_back()
         try:
             self._service = open_service()
         except BaseException as error:
             opened.set_exception(error)
             return
-        opened.set_result(self._service)
+        opened.set_result(None)
         self._serve()
 
     def _serve(self) -> None:

@@ -23,8 +23,9 @@ from benchmarks.machine import as_markdown, describe
 from benchmarks.markdown import table
 from benchmarks.quality.parts import DIALOGUES, STORIES, Parts, write_parts
 
-# Measured for the whole command: what the anchors of the same size scored after 2 million tokens.
-BOUND = 4.10
+# What is demanded of a whole command of so many minutes.
+JUDGED_MINUTES = 20
+BOUND = 4.10  # bits per character
 MAX_PARAMETERS = 3_300_000
 # The command's end (the last scores and files) and its start are part of its minutes.
 _RESERVE = 0.6  # minutes
@@ -87,8 +88,8 @@ def main(
     page = _page(results, shlex.join(["benchmarks/run", "quality", *sys.argv[1:]]))
     (output / "quality.md").write_text(page, encoding="utf-8")
     click.echo(page)
-    judged = [each for each in results if each.minutes <= 20]
-    sys.exit(any(r.bits_per_char > BOUND or r.parameters > MAX_PARAMETERS for r in judged[-1:]))
+    judged = [each for each in results if each.minutes == JUDGED_MINUTES]
+    sys.exit(any(each.bits_per_char > BOUND or each.parameters > MAX_PARAMETERS for each in judged))
 
 
 def _run(
@@ -135,8 +136,10 @@ def _page(results: list[Result], command: str) -> str:
             "# Quality",
             "",
             "Bits per character on held-out dialogues and stories after one training command from raw text,",
-            f"tokenizer included, on two processes. At 20 minutes at most {BOUND:.2f} is demanded of at most",
-            f"{MAX_PARAMETERS:,} parameters. [How it is measured](../benchmarks.md).",
+            "tokenizer included, on two processes.",
+            f"At {JUDGED_MINUTES} minutes at most {BOUND:.2f} is demanded of at most",
+            f"{MAX_PARAMETERS:,} parameters.",
+            "[How it is measured](../benchmarks.md).",
             "",
             *table(header, [result.row for result in results]),
             "",
