@@ -42,7 +42,7 @@ class QBNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d) -> (..., d)."""
-        weight, entangle = self._folded or self._masked()
+        weight, entangle = self._folded or self.masked()
         state = self.project_in(x)  # (..., N)
         for _ in range(self.num_steps):
             u = torch.tanh(state)
@@ -55,7 +55,7 @@ class QBNN(nn.Module):
 
     def fold(self) -> None:
         """Compute W∘M and λ·(J∘M) once; the layer must not be trained or loaded into afterwards."""
-        self._folded = self._masked()
+        self._folded = self.masked()
 
-    def _masked(self) -> tuple[Tensor, Tensor]:
+    def masked(self) -> tuple[Tensor, Tensor]:
         return self.weight * self.mask, self.entanglement * (self.entangle * self.mask)

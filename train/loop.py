@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
-from train.batches import IGNORE, Batch, EncodedDocument, Window, blank_user_words, collate, plan_epoch
+from train.batches import EncodedDocument, Window, blank_user_words, collate, plan_epoch
+from train.loss import make_loss
 from train.optimizer import Optimizer, Update
 from train.processes import Group
 
@@ -81,6 +81,12 @@ class Trainer:
         )
         self.position = Position()
         self.precision = resolve_precision(arguments.precision, self.device)
+        self._loss = make_loss(
+            self.model,
+            precision=self.precision,
+            seed=arguments.seed,
+            most_tokens=arguments.batch_size * arguments.seq_length,
+        )
         self._documents = documents
         self._is_time_over = False
 
@@ -141,7 +147,7 @@ class Trainer:
             )
         epochs_share = (place.epoch + place.batch / num_batches) / self.arguments.epochs
         done = min(max(epochs_share, wishes.time_share), 1.0)
-        update = self.optimizer.step(done)
+        update = self.optimizer.step(done, group)
         self._is_time_over = wishes.time_share >= 1.0
         seconds = time.perf_counter() - started
         return StepReport(place, done, nats, num_tokens, update, seconds, stopped=wishes.stop > 0)
@@ -155,13 +161,6 @@ class Trainer:
         (loss / num_tokens).backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    def _loss(self, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(batch.inputs, batch.positions, mask=batch.mask)  # (B, T, V)
-        return F.cross_entropy(
-            logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
-
     def _share(self, group: Group, nats: float, wishes: Wishes) -> tuple[float, Wishes]:
         """Sum gradients, loss and wishes over the group, in one message."""
         parameters = list(self.model.parameters())
@@ -171,8 +170,7 @@ class Trainer:
         if group.size == 1:
             return nats, wishes
         extra = torch.tensor([nats, *wishes], device=self.device)
-        message = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None] + [extra])
-        group.sum(message)
+        message = group.sum([*(p.grad for p in parameters if p.grad is not None), extra])
         start = 0
         for parameter in parameters:
             parameter.grad = message[start : start + parameter.numel()].view_as(parameter)

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from model.network import NeuroQ
+from train.muon import Muon
+from train.processes import Group
 
 CLIP_NORM = 1.0
 _FLOOR = 0.02  # share of the learning rate that is left at the end
@@ -51,33 +53,34 @@ class Optimizer:
             betas=(0.9, 0.95),
             fused=True,
         )
-        muon = torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=weight_decay, momentum=0.95)
-        self._optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = ((adamw, lr), (muon, matrix_lr))
+        muon = Muon(matrices, lr=matrix_lr, weight_decay=weight_decay)
+        self._adamw, self._muon, self._lr, self._matrix_lr = adamw, muon, lr, matrix_lr
 
-    def step(self, done: float) -> Update:
-        """Update the weights; `done` is the share of the run that lies behind, in [0, 1]."""
+    def step(self, done: float, group: Group) -> Update:
+        """Update the weights, the same on every process; `done` in [0, 1] is the run's share behind it."""
         norm = nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM).item()
         share = schedule(done, self._warmup)
-        for optimizer, highest in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = highest * share
-            optimizer.step()
-        (_, lr), (_, matrix_lr) = self._optimizers
-        return Update(lr * share, matrix_lr * share, norm)
+        update = Update(self._lr * share, self._matrix_lr * share, norm)
+        for optimizer, lr in ((self._adamw, update.lr), (self._muon, update.matrix_lr)):
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = lr
+        self._adamw.step()
+        self._muon.step(group)  # the last: its message takes the place of the gradients
+        return update
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for optimizer, _ in self._optimizers:
+        for optimizer in (self._adamw, self._muon):
             optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
-        return {type(optimizer).__name__: optimizer.state_dict() for optimizer, _ in self._optimizers}
+        return {"adamw": self._adamw.state_dict(), "muon": self._muon.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of an interrupted run; its tensors, which processes may share, are copied."""
-        for optimizer, _ in self._optimizers:
-            optimizer.load_state_dict(copy.deepcopy(state[type(optimizer).__name__]))
+        self._adamw.load_state_dict(copy.deepcopy(state["adamw"]))
+        self._muon.load_state_dict(copy.deepcopy(state["muon"]))
 
 
 def schedule(done: float, warmup: float) -> float:

@@ -21,7 +21,7 @@ from train.batches import EncodedDocument, covered_positions
 from train.clock import Clock
 from train.licences import licences_of
 from train.loop import Position, Trainer, TrainingError
-from train.processes import Group, group
+from train.processes import Group, group, prepare_processor
 from train.progress import ProgressBar
 from train.recorder import Data, Outcome, Recorder
 from train.state import TrainingState
@@ -99,7 +99,7 @@ def make_trainer(
     return trainer
 
 
-def _work(group: Group, *trainer_arguments: Any) -> None:
+def work(group: Group, *trainer_arguments: Any) -> None:
     """What the processes beside the first do: the same steps, without a word."""
     for _ in make_trainer(*trainer_arguments).run(group):
         pass
@@ -121,7 +121,7 @@ def _run(
     if torch.cuda.is_available():
         arguments = replace(arguments, processes=1)  # one device; torchrun is the way to more
     else:
-        torch.set_num_threads(1 if arguments.processes > 1 else torch.get_num_threads())
+        prepare_processor(arguments.processes)
     parts = (arguments, data.tokenizer.vocab_size, encoded, state)
     trainer = make_trainer(*parts)
     say(
@@ -133,7 +133,7 @@ def _run(
     recorder = Recorder(arguments, data, trainer, state, clock)
     with (
         _interruptible() as interrupted,
-        group(arguments.processes, _work, *parts) as members,
+        group(arguments.processes, work, *parts) as members,
         ProgressBar() as progress,
     ):
         for report in trainer.run(members, interrupted, clock.share):

@@ -59,7 +59,7 @@ def build() -> Path:
     path = _path()
     if path.is_file():
         return path
-    compiler = _compiler()
+    compiler = compiler()
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         objects, isas = _compile_all(compiler, Path(folder))
@@ -68,7 +68,7 @@ def build() -> Path:
             objects.append(_compile(compiler, Path(folder) / f"{name}.o", name, definitions))
         linked = Path(folder) / path.name
         files = [str(each) for each in objects]
-        _run([*compiler, "-shared", "-o", str(linked), *files, "-pthread", *_STATIC])
+        run([*compiler, "-shared", "-o", str(linked), *files, "-pthread", *_STATIC])
         linked.replace(path)  # a reader sees the whole library or none
     for outdated in set(path.parent.glob("libneuroq-*.so")) - {path}:
         outdated.unlink()
@@ -83,7 +83,7 @@ def _path() -> Path:
     return _LIBRARIES / f"libneuroq-{digest.hexdigest()[:12]}.so"
 
 
-def _compiler() -> list[str]:
+def compiler() -> list[str]:
     if os.environ.get("CXX"):
         return shlex.split(os.environ["CXX"])
     for name in _COMPILERS:
@@ -112,11 +112,11 @@ def _compile_all(compiler: list[str], folder: Path) -> tuple[list[Path], list[st
 
 
 def _compile(compiler: list[str], target: Path, source: str, flags: list[str]) -> Path:
-    _run([*compiler, *_FLAGS, *flags, "-c", str(_SOURCES / f"{source}.cpp"), "-o", str(target)])
+    run([*compiler, *_FLAGS, *flags, "-c", str(_SOURCES / f"{source}.cpp"), "-o", str(target)])
     return target
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

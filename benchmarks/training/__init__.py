@@ -1,0 +1,1 @@
+"""How many tokens a second training takes in."""

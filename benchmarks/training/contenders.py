@@ -1,0 +1,90 @@
+"""What is compared: each trains on random text for ever and yields the tokens of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.network import NeuroQ
+from train.arguments import TrainingArguments
+from train.batches import EncodedDocument
+from train.processes import group, prepare_processor
+from train.run import make_trainer, work
+
+SIZE = ModelConfig(rotary=False)  # the seed's, with its learned positions
+THREADS = 2
+CLIP_NORM = 1.0
+
+Contender = Callable[[int, int], Iterator[int]]
+
+
+def plain(batch_size: int, length: int) -> Iterator[int]:
+    """The loop that one writes first: the seed's layers and recipe, float32, Adam."""
+    network = NeuroQ(SIZE)
+    yield from _loop(network, network, batch_size, length, torch.optim.Adam(network.parameters(), lr=0.002))
+
+
+def gpt2(batch_size: int, length: int) -> Iterator[int]:
+    """Hugging Face's GPT-2 of the same width and depth: bf16 autocast, fused AdamW."""
+    from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415  # the benchmarks' own environment
+
+    network = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=SIZE.vocab_size,
+            n_positions=SIZE.context_length,
+            n_embd=SIZE.embed_dim,
+            n_layer=SIZE.num_layers,
+            n_head=SIZE.num_heads,
+            bos_token_id=1,
+            eos_token_id=2,
+            tie_word_embeddings=False,
+        )
+    )
+
+    def logits(ids: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(input_ids=ids, use_cache=False).logits.float()  # type: ignore[no-any-return]
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.002, fused=True)
+    yield from _loop(network, logits, batch_size, length, optimizer)
+
+
+def neuroq(batch_size: int, length: int) -> Iterator[int]:
+    """The product's own trainer."""
+    arguments = TrainingArguments(batch_size=batch_size, seq_length=length, epochs=100_000, processes=THREADS)
+    random = np.random.default_rng(0)
+    ids = [random.integers(10, SIZE.vocab_size, length + 1) for _ in range(batch_size * 50)]
+    documents = [EncodedDocument(each, is_dialogue=False) for each in ids]
+    parts = (arguments, SIZE.vocab_size, documents, None)
+    prepare_processor(arguments.processes)
+    with ExitStack() as stack:
+        members = stack.enter_context(group(arguments.processes, work, *parts))
+        for report in make_trainer(*parts).run(members):
+            yield report.num_tokens
+
+
+def _loop(
+    network: nn.Module,
+    logits: Callable[[Tensor], Tensor],
+    batch_size: int,
+    length: int,
+    optimizer: torch.optim.Optimizer,
+) -> Iterator[int]:
+    torch.set_num_threads(THREADS)
+    network.train()
+    while True:
+        ids = torch.randint(10, SIZE.vocab_size, (batch_size, length + 1))
+        optimizer.zero_grad()
+        F.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        optimizer.step()
+        yield batch_size * length
+
+
+CONTENDERS: dict[str, Contender] = {"plain": plain, "gpt2": gpt2, "neuroq": neuroq}

@@ -1,0 +1,1 @@
+"""The elementwise parts of a training step on a processor, in C++."""
