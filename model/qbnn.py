@@ -58,4 +58,5 @@ class QBNN(nn.Module):
         self._folded = self.masked()
 
     def masked(self) -> tuple[Tensor, Tensor]:
+        """Return W∘M and λ·(J∘M)."""
         return self.weight * self.mask, self.entanglement * (self.entangle * self.mask)

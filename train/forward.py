@@ -37,7 +37,9 @@ class TrainingPass:
         bias = self._bias(batch.mask)
         for block in network.blocks:
             assert isinstance(block, Block)
-            x = x + block.dropout(self._attention(block.attention, self._norm(block.norm1, x), bias, batch.positions))
+            x = x + block.dropout(
+                self._attention(block.attention, self._norm(block.norm1, x), bias, batch.positions)
+            )
             x = x + block.dropout(self._feed_forward(block, self._norm(block.norm2, x)))
         hidden = self._norm(network.norm, x).flatten(0, 1)
         return LinearCrossEntropy.apply(hidden, network.head.weight, batch.targets.flatten())

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from train.native.library import kernels
@@ -37,6 +36,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_nats: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients, from the scalar's own."""
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden.mul_(d_nats), d_weight.mul_(d_nats), None
 
@@ -69,6 +69,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of state, weight, entangle and amplitude."""
         weight, entangle, amplitude = ctx.saved_tensors
         d_weight, d_entangle = torch.zeros_like(weight), torch.zeros_like(entangle)
         d_amplitude = torch.zeros_like(amplitude)
@@ -87,7 +88,7 @@ class Recurrence(torch.autograd.Function):
 
 
 class Attention(torch.autograd.Function):
-    """Scaled dot-product attention, two batched products and a softmax: for windows of a few hundred tokens."""
+    """Scaled dot-product attention by two products and a softmax: the soonest for some hundred tokens."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
@@ -98,6 +99,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of q, k and v."""
         q, k, v, p = ctx.saved_tensors
         scale = 1 / math.sqrt(q.shape[-1])
         d_scores = torch._softmax_backward_data(d_y @ v.transpose(1, 2), p, -1, p.dtype).mul_(scale)

@@ -1,4 +1,4 @@
-"""The loss of a batch: by the training kernels where there are any, else by the network's own forward pass."""
+"""The loss of a batch: by the training kernels where they are, else by the network's own forward pass."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.native.build import BuildError
 from model.network import NeuroQ
 from train.batches import IGNORE, Batch
 from train.forward import TrainingPass
-from train.native.library import BuildError, kernels
+from train.native.library import kernels
 
 Loss = Callable[[Batch], Tensor]
 

@@ -121,8 +121,8 @@ def _page(medians: dict[Cell, float], rounds: int, seconds: float) -> str:
         [
             "# Training speed",
             "",
-            f"Medians of {rounds} interleaved rounds of {seconds:g} s on two cores. Demanded in the seed's shape",
-            f"({SEED_SHAPE.replace('x', ' x ')}): {demanded}. [How it is measured](../benchmarks.md).",
+            f"Medians of {rounds} interleaved rounds of {seconds:g} s on two cores. Demanded in the seed's",
+            f"shape ({SEED_SHAPE.replace('x', ' x ')}): {demanded}. [How it is measured](../benchmarks.md).",
             "",
             *table(["windows x tokens", "", "tokens/s", "NeuroQ over it"], rows, align=RIGHT),
             "",

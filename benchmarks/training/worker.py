@@ -1,6 +1,6 @@
 """One contender in a process of its own: reads seconds, a line each, and answers with tokens and seconds.
 
-    python -m benchmarks.training.worker NAME BATCH_SIZE LENGTH
+python -m benchmarks.training.worker NAME BATCH_SIZE LENGTH
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def build() -> Path:
     path = _path()
     if path.is_file():
         return path
-    compiler = compiler()
+    compiler = find_compiler()
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         objects, isas = _compile_all(compiler, Path(folder))
@@ -83,7 +83,8 @@ def _path() -> Path:
     return _LIBRARIES / f"libneuroq-{digest.hexdigest()[:12]}.so"
 
 
-def compiler() -> list[str]:
+def find_compiler() -> list[str]:
+    """Return the compiler's command. Raises BuildError when there is none."""
     if os.environ.get("CXX"):
         return shlex.split(os.environ["CXX"])
     for name in _COMPILERS:
@@ -117,6 +118,7 @@ def _compile(compiler: list[str], target: Path, source: str, flags: list[str]) -
 
 
 def run(command: list[str]) -> None:
+    """Run a compiler. Raises BuildError with its first error."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

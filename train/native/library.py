@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from model.native.build import BuildError, compiler, run
+from model.native.build import find_compiler, run
 
 _SOURCE = Path(__file__).parent / "kernels.cpp"
 _LIBRARIES = Path(__file__).parent / "lib"
@@ -61,7 +61,7 @@ def _build(path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         built = Path(folder) / path.name
-        run([*compiler(), *_FLAGS, str(_SOURCE), "-o", str(built)])
+        run([*find_compiler(), *_FLAGS, str(_SOURCE), "-o", str(built)])
         built.replace(path)  # a reader sees the whole library or none
 
 
@@ -69,6 +69,3 @@ def _digest() -> str:
     """Of the source and of the processor that it is compiled for."""
     processor = repr(sorted(torch.cpu.get_capabilities().items()))
     return hashlib.sha256(_SOURCE.read_bytes() + repr(_FLAGS).encode() + processor.encode()).hexdigest()[:12]
-
-
-__all__ = ["BuildError", "Kernels", "kernels"]
