@@ -118,7 +118,7 @@ class NeuroQ(nn.Module):
         if config.tied:
             self.head.weight = self.token_embedding.weight
         self._mean_correlation: float | None = None  # known once the network is frozen
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(
         self,
@@ -187,7 +187,7 @@ class NeuroQ(nn.Module):
         return [block for block in self.blocks if isinstance(block, Block)]
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """N(0, 0.02) for projections and embeddings, zero bias, as in the original."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)

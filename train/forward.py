@@ -60,7 +60,8 @@ class TrainingPass:
     def _attention(self, attention: Attention, h: Tensor, bias: Tensor, positions: Tensor) -> Tensor:
         qkv = self._linear(attention.qkv, h).unflatten(-1, (3, -1))  # (B, T, 3, d)
         queries_keys, v = qkv[:, :, :2], qkv[:, :, 2]
-        queries_keys = queries_keys + self._qbnn(attention.qbnn, queries_keys, attention.blend)
+        if attention.blend:
+            queries_keys = queries_keys + self._qbnn(attention.qbnn, queries_keys, attention.blend)
         qk = queries_keys.unflatten(-1, (attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (2, B, h, T, hd)
         if attention.rotary is not None:
             qk = attention.rotary(qk.flatten(0, 1), positions.repeat(2, 1)).unflatten(0, (2, -1))
@@ -73,7 +74,7 @@ class TrainingPass:
     def _feed_forward(self, block: Block, h: Tensor) -> Tensor:
         up, down = block.mlp[0], block.mlp[2]
         y = self._linear(down, F.gelu(self._linear(up, h)), block.mlp_blend)
-        return y + self._qbnn(block.qbnn, h, block.qbnn_blend)
+        return y + self._qbnn(block.qbnn, h, block.qbnn_blend) if block.qbnn_blend else y
 
     def _qbnn(self, layer: QBNN, x: Tensor, blend: float) -> Tensor:
         """blend · QBNN(x), x (..., d) -> (..., d)."""

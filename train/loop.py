@@ -65,12 +65,16 @@ class Trainer:
     """
 
     def __init__(
-        self, arguments: TrainingArguments, config: ModelConfig, documents: list[EncodedDocument]
+        self,
+        arguments: TrainingArguments,
+        config: ModelConfig,
+        documents: list[EncodedDocument],
+        build: Callable[[ModelConfig], NeuroQ] = NeuroQ,
     ) -> None:
         self.arguments = arguments
         torch.manual_seed(arguments.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = NeuroQ(config).to(self.device)
+        self.model = build(config).to(self.device)
         self.optimizer = Optimizer(
             self.model,
             lr=arguments.lr,
