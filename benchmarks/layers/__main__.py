@@ -108,8 +108,8 @@ def _page(names: tuple[str, ...], results: list[Result], minutes: float) -> str:
         [
             "# Layers",
             "",
-            f"Bits per character on held-out dialogues and stories after {minutes:g} minutes of one processor",
-            "each. [What it means](../experiments.md).",
+            f"Bits per character on held-out dialogues and stories after {minutes:g} minutes of one",
+            "processor each. [What it means](../experiments.md).",
             "",
             *table(header, rows, align=RIGHT),
             "",
