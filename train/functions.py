@@ -55,26 +55,26 @@ class Recurrence(torch.autograd.Function):
         table: NoiseTable,
     ) -> Tensor:
         """state (M, N), weight W∘M and entangle λ(J∘M) (N, N), amplitude of the noise (N) -> (M, N)."""
-        steps = []
+        steps: list[Tensor] = []
         for _ in range(num_steps):
             u, after = torch.empty_like(state), torch.empty_like(state)
             kernels().call("tanh", state, u, state.numel())
             b, noise = u @ entangle, table.draw(state.numel())
             kernels().call("step", state @ weight, b, u, noise, amplitude, after, *state.shape)
-            steps.append((state, u, b, noise))
+            steps += state, u, b, noise
             state = after
-        ctx.steps, ctx.last = steps, state
-        ctx.save_for_backward(weight, entangle, amplitude)
+        ctx.save_for_backward(weight, entangle, amplitude, *steps, state)
         return state
 
     @staticmethod
     def backward(ctx: Any, d_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of state, weight, entangle and amplitude."""
-        weight, entangle, amplitude = ctx.saved_tensors
+        weight, entangle, amplitude, *steps, after = ctx.saved_tensors
         d_weight, d_entangle = torch.zeros_like(weight), torch.zeros_like(entangle)
         d_amplitude = torch.zeros_like(amplitude)
-        d_state, after = d_last.contiguous(), ctx.last
-        for state, u, b, noise in reversed(ctx.steps):
+        d_state = d_last.contiguous()
+        while steps:
+            *steps, state, u, b, noise = steps
             d_drive, d_b, d_u = (torch.empty_like(state) for _ in range(3))
             kernels().call(
                 "step_backward", d_state, after, b, u, noise, d_drive, d_b, d_u, d_amplitude, *state.shape

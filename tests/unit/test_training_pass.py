@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,23 @@ def test_the_recurrence_s_gradient_is_that_of_its_formula() -> None:
         assert mine.grad is not None
         assert expected.grad is not None
         assert torch.allclose(mine.grad, expected.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_leaves_no_tensor_behind() -> None:
+    network, batch = silent_network(), windows_of(3)
+    loss = TrainingPass(network, torch.float32, 0, 96).loss
+
+    def num_tensors() -> int:
+        nats_and_gradients(network, loss(batch))
+        return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        counts = [num_tensors() for _ in range(4)]
+    finally:
+        gc.enable()
+    assert counts[-1] == counts[1]
 
 
 def test_attention_is_pytorch_s() -> None:
