@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.files import replace_files
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 
@@ -40,18 +40,19 @@ class Checkpoint:
     tokenizer_sha256: str
     lineage: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write the file under a temporary name and rename it: a reader sees the old or the new, whole."""
-        write_atomically(
-            path,
-            {
-                "format_version": FORMAT_VERSION,
-                "config": self.config.to_dict(),
-                "model": self.weights,
-                "tokenizer_sha256": self.tokenizer_sha256,
-                "lineage": self.lineage,
-            },
-        )
+    def save(self, path: Path, tokenizer: Tokenizer | None = None) -> None:
+        """Replace the file, and the tokenizer beside it when one is given: both or none. Raises OSError."""
+        values = {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.to_dict(),
+            "model": self.weights,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "lineage": self.lineage,
+        }
+        writers = {path: tensor_writer(values)}
+        if tokenizer:
+            writers[tokenizer_path(path)] = lambda file: file.write(tokenizer.model_bytes)
+        replace_files(writers)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -88,7 +89,7 @@ class Checkpoint:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
             raise CheckpointError(
-                f"the checkpoint's tensors do not fit its configuration: {error}"
+                f"the checkpoint's tensors do not fit its configuration: {misfit(error)}"
             ) from error
         return model
 
@@ -130,17 +131,19 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return values
 
 
-def write_atomically(path: Path, values: dict[str, Any]) -> None:
-    """Save `values` so that `path` holds the old file or the new one, never a part, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
+def tensor_writer(values: dict[str, Any]) -> Callable[[BinaryIO], object]:
+    """Return what writes a dictionary of tensors and plain values to a file."""
+
+    def write(file: BinaryIO) -> None:
         try:
             torch.save(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        except RuntimeError as error:  # raised while torch ends an archive that it could not write
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+    return write
+
+
+def misfit(error: Exception) -> str:
+    """Return the first thing that load_state_dict complains of, as one line."""
+    _, *complaints = str(error).splitlines() or [""]
+    return complaints[0].strip() if complaints else str(error)
