@@ -294,6 +294,6 @@ def _describe_scores(metrics: dict[str, Any]) -> str:
     known = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
     line = f"bits per character: {', '.join(known) or 'no text is held out'}"
     if "text_repetition" in metrics:
-        line += f"; its text: {metrics['text_repetition']:.0%} repeated"
+        line += f"; text: {metrics['text_repetition']:.0%} repeated"
         line += f", {1 - metrics['text_validity']:.0%} broken characters"
     return line
