@@ -53,13 +53,14 @@ def killed_run(path: Path, arguments: list[str], seed: int) -> None:
 
 
 def _wait_for(moment: str, process: subprocess.Popen[str], path: Path, rng: random.Random) -> None:
-    """Return at a moment of the run. In each sitting but the first ones an epoch passes before it."""
+    """Return at a moment of the run; in most sittings an epoch or more passes before it."""
     if moment == "starting":
         time.sleep(rng.uniform(0.2, 2.0))
     elif moment == "tokenizer":
         _read_to("documents to train on", process)
         time.sleep(rng.uniform(0, 0.02))
     elif moment == "first state":
+        _read_to("tokens an epoch", process)
         _wait_for_file(_temporary(state_path(path)), process)
     elif moment == "finish":
         _read_to("epoch 18/18", process)
