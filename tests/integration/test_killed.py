@@ -65,7 +65,7 @@ def _wait_for(moment: str, process: subprocess.Popen[str], path: Path, rng: rand
     elif moment == "finish":
         _read_to("epoch 18/18", process)
     else:
-        for _ in range(rng.randint(1, 3) if moment == "step" else 1):
+        for _ in range(rng.randint(1, 2) if moment == "step" else 1):
             _read_to("bits per character", process)
         if moment == "step":
             time.sleep(rng.uniform(0, 0.5))
