@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import tempfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.files import replace_files
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 
@@ -40,18 +41,19 @@ class Checkpoint:
     tokenizer_sha256: str
     lineage: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write the file under a temporary name and rename it: a reader sees the old or the new, whole."""
-        write_atomically(
-            path,
-            {
-                "format_version": FORMAT_VERSION,
-                "config": self.config.to_dict(),
-                "model": self.weights,
-                "tokenizer_sha256": self.tokenizer_sha256,
-                "lineage": self.lineage,
-            },
-        )
+    def save(self, path: Path, tokenizer: Tokenizer | None = None) -> None:
+        """Replace the file, and the tokenizer beside it when one is given: both or none. Raises OSError."""
+        values = {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.to_dict(),
+            "model": self.weights,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "lineage": self.lineage,
+        }
+        writers = {path: tensor_writer(values)}
+        if tokenizer:
+            writers[tokenizer_path(path)] = lambda file: file.write(tokenizer.model_bytes)
+        replace_files(writers)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -88,7 +90,7 @@ class Checkpoint:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
             raise CheckpointError(
-                f"the checkpoint's tensors do not fit its configuration: {error}"
+                f"the checkpoint's tensors do not fit its configuration: {misfit(error)}"
             ) from error
         return model
 
@@ -119,10 +121,14 @@ def weights_sha256(weights: dict[str, Tensor]) -> str:
 def read_tensors(path: Path) -> dict[str, Any]:
     """Read a dictionary of tensors and plain values; no code in the file is run (weights_only)."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load does not look at the checksums
+        if damaged:
+            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong")
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint at {path}") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(values, dict):
@@ -130,17 +136,19 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return values
 
 
-def write_atomically(path: Path, values: dict[str, Any]) -> None:
-    """Save `values` so that `path` holds the old file or the new one, never a part, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
+def tensor_writer(values: dict[str, Any]) -> Callable[[BinaryIO], object]:
+    """Return what writes a dictionary of tensors and plain values to a file."""
+
+    def write(file: BinaryIO) -> None:
         try:
             torch.save(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        except RuntimeError as error:  # raised while torch ends an archive that it could not write
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+    return write
+
+
+def misfit(error: Exception) -> str:
+    """Return the first thing that load_state_dict complains of, as one line."""
+    _, *complaints = str(error).splitlines() or [""]
+    return complaints[0].strip() if complaints else str(error)

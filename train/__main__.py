@@ -5,19 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from model.checkpoint import CheckpointError
-from model.tokenizer import TokenizerError
 from train.arguments import PRECISIONS, PRESETS, TrainingArguments
-from train.corpus import CorpusError
-from train.loop import TrainingError
-from train.run import resume, start
-from train.state import TrainingState, state_path
 
 _HELP = {
     "epochs": "Passes over the text.",
@@ -37,6 +30,7 @@ _HELP = {
     "seed": "The same seed, text and arguments give the same weights.",
     "word_dropout": "Share of the words in users' turns that are blanked.",
     "warmup": "Share of the run in which the learning rate rises.",
+    "patience": "End after so many epochs without a better model, and keep the best; 0: never.",
 }
 
 
@@ -62,7 +56,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("texts", nargs=-1)
 @click.option("--texts", "more_texts", multiple=True, help="The same as TEXTS; may be repeated.")
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
-@click.option("--resume", "resuming", is_flag=True, help="Go on with the interrupted run of this checkpoint.")
+@click.option("--resume", "resuming", is_flag=True, help="Go on with this checkpoint's run, or begin it.")
 @click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
 @_options
 @click.pass_context
@@ -80,6 +74,8 @@ def main(
 
     Without TEXTS the built-in corpus is used. Writes a checkpoint and its tokenizer; Ctrl-C saves and ends.
     """
+    from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
+
     given = {
         name: value
         for name, value in values.items()
@@ -87,29 +83,7 @@ def main(
     }
     if texts or more_texts:
         given["texts"] = (*texts, *more_texts)
-    try:
-        if resuming:
-            state = _interrupted_run(Path(values["checkpoint_path"]), given)
-            outcome = resume(state, _say, with_report=report)
-        else:
-            outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say, with_report=report)
-    except (CheckpointError, TokenizerError, CorpusError, TrainingError, ValueError) as error:
-        click.echo(f"train: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        click.echo(f"train: {error.filename or ''}: {error.strerror or error}", err=True)
-        sys.exit(1)
-    sys.exit(0 if outcome.finished else 130)
-
-
-def _interrupted_run(checkpoint_path: Path, given: dict[str, Any]) -> TrainingState:
-    """Return the state to resume; an argument that is given must be the one that the run began with."""
-    state = TrainingState.load(state_path(checkpoint_path))
-    for name, value in given.items():
-        begun_with = getattr(state.arguments, name)
-        if value != begun_with:
-            raise ValueError(f"the run began with {name} {begun_with!r}, it cannot be resumed with {value!r}")
-    return state
+    sys.exit(command.run(given, PRESETS[preset], _say, resuming=resuming, with_report=report))
 
 
 def _say(message: str) -> None:

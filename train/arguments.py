@@ -24,6 +24,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "word_dropout": (0.0, 0.99),
     "seed": (0, 2**63 - 1),
     "processes": (1, 1_024),
+    "patience": (0, 100_000),
 }
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -34,7 +35,8 @@ class TrainingArguments:
 
     `texts` are files, folders or `-`; none means the built-in corpus. `batch_size` counts windows of
     `seq_length` tokens, over all processes together. `warmup` is a share of the run. With `minutes` the run
-    ends when they or the epochs are over, and how far it gets depends on the machine.
+    ends when they or the epochs are over, and how far it gets depends on the machine. With `patience` it ends
+    after so many evaluations without a better one, and the best weights are kept (train/early_stopping.py).
     """
 
     texts: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class TrainingArguments:
     precision: str = "auto"
     processes: int = 2
     seed: int = 0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 from model.dialogue import Turn, encode_dialogue, encode_text
 from model.tokenizer import Tokenizer
+from train.encodings import explain
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "corpus"
 STANDARD_INPUT = "-"
@@ -55,9 +56,10 @@ class Document:
 
 def read_documents(sources: Iterable[str]) -> list[Document]:
     """Read files, folders of .txt and .jsonl files, or `-` for standard input. Raises CorpusError."""
-    documents = [document for source in sources for document in _read_source(source)]
+    names = list(sources)
+    documents = [document for source in names for document in _read_source(source)]
     if not documents:
-        raise CorpusError("the corpus holds no text")
+        raise CorpusError(f"the corpus holds no text: {', '.join(names)}")
     return documents
 
 
@@ -66,7 +68,10 @@ def files_of(sources: Iterable[str]) -> list[Path]:
     files: list[Path] = []
     for path in (Path(source) for source in sources if source != STANDARD_INPUT):
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
+            if not inside:
+                raise CorpusError(f"{path}: there is no .txt or .jsonl file in this folder")
+            files += inside
         else:
             files.append(path)
     return files
@@ -118,7 +123,7 @@ def _decode(content: bytes, name: str) -> str:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{name}, line {line}: not UTF-8 (byte {error.start})") from error
+        raise CorpusError(f"{name}, line {line}: {explain(content, error.start)}") from error
 
 
 def _parse_text(content: str) -> Iterator[Document]:

@@ -11,6 +11,7 @@ from typing import Any
 from train.angles import LayerAngles
 from train.loop import StepReport
 from train.samples import Sample
+from train.text_quality import TextQuality
 
 MOST_POINTS = 2000  # even: neighbours are joined in pairs
 MOST_EVALUATIONS = 100
@@ -57,31 +58,38 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Where the model stood after `epoch` epochs; 0 is the untrained model, which has no score.
+    """Where the model stood after `epoch` epochs, a fraction when a run's minutes were over within one.
 
-    `samples` are empty at most evaluations (MOST_SAMPLINGS).
+    0 is the untrained model, which has no score. Most evaluations have no `samples` (MOST_SAMPLINGS) and no
+    `text`, the quality of what was drawn for the fixed prompts.
     """
 
-    epoch: int
+    epoch: float
     num_steps: int
     bits_per_char: float | None
     angles: tuple[LayerAngles, ...]
     samples: tuple[Sample, ...] = ()
+    text: TextQuality | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
         """Read what dataclasses.asdict made."""
         angles = tuple(LayerAngles.from_dict(each) for each in values["angles"])
         samples = tuple(Sample(**each) for each in values["samples"])
-        return cls(**{**values, "angles": angles, "samples": samples})
+        text = values["text"] and TextQuality(**values["text"])
+        return cls(**{**values, "angles": angles, "samples": samples, "text": text})
 
 
 @dataclass
 class History:
-    """Points and evaluations of a run from its first step, over interruptions."""
+    """Points and evaluations of a run from its first step, over interruptions.
+
+    `held_out_text` is what the quality of the model's text is compared with, None without held-out text.
+    """
 
     points: list[Point] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    held_out_text: TextQuality | None = None
 
     def add_step(self, report: StepReport) -> None:
         """Take up a step; at MOST_POINTS neighbours are joined, and a point covers twice as many steps."""
@@ -117,18 +125,26 @@ class History:
         return {
             "points": [vars(point) for point in self.points],
             "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            "held_out_text": self.held_out_text and vars(self.held_out_text),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> History:
         """Read a dictionary made by `to_dict`."""
         points = [Point(**each) for each in values["points"]]
-        return cls(points, [Evaluation.from_dict(each) for each in values["evaluations"]])
+        evaluations = [Evaluation.from_dict(each) for each in values["evaluations"]]
+        held_out_text = values["held_out_text"] and TextQuality(**values["held_out_text"])
+        return cls(points, evaluations, held_out_text)
 
 
-def is_due(epoch: int, epochs: int, most: int) -> bool:
+def is_due(epoch: float, epochs: int, most: int) -> bool:
     """Whether something that may happen `most` times in a run, evenly spread, is due after `epoch` epochs.
 
     It always is after the last one, which may make it one time more.
     """
     return epoch == epochs or epoch % math.ceil(epochs / most) == 0
+
+
+def epochs_text(epochs: float) -> str:
+    """Return a number of epochs as it is shown: 3, 2.25."""
+    return f"{round(epochs, 2):.12g}"

@@ -37,7 +37,7 @@ class Position:
 class StepReport:
     """What one step brought: `nats` is the loss summed over `num_tokens` tokens of all processes.
 
-    `done` is the share of the run that lies behind it.
+    `done` is the share of the run that lies behind it; `epochs_done` are the epochs behind its end.
     """
 
     position: Position
@@ -47,6 +47,7 @@ class StepReport:
     update: Update
     seconds: float
     stopped: bool
+    epochs_done: float
 
 
 class Wishes(NamedTuple):
@@ -92,6 +93,11 @@ class Trainer:
         )
         self._documents = documents
         self._is_time_over = False
+
+    @property
+    def message_size(self) -> int:
+        """How many numbers the processes of a group add up in a step."""
+        return self.model.num_parameters + 1 + len(Wishes._fields)
 
     @property
     def is_finished(self) -> bool:
@@ -153,7 +159,8 @@ class Trainer:
         update = self.optimizer.step(done, group)
         self._is_time_over = wishes.time_share >= 1.0
         seconds = time.perf_counter() - started
-        return StepReport(place, done, nats, num_tokens, update, seconds, stopped=wishes.stop > 0)
+        epochs_done = place.epoch + (place.batch + 1) / num_batches
+        return StepReport(place, done, nats, num_tokens, update, seconds, wishes.stop > 0, epochs_done)
 
     def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from train.history import History
+from train.history import History, epochs_text
 from train.summary import Rows, Summary
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -62,5 +62,5 @@ def _samples(history: History) -> dict[str, Rows]:
     samples: dict[str, Rows] = {}
     for evaluation in history.evaluations:
         for sample in evaluation.samples:
-            samples.setdefault(sample.prompt, []).append((str(evaluation.epoch), sample.text))
+            samples.setdefault(sample.prompt, []).append((epochs_text(evaluation.epoch), sample.text))
     return samples

@@ -10,10 +10,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from train.angles import ATTENTION, CORRELATION_FROM, FEED_FORWARD, TEMPERATURE_FROM, Spread, edges
-from train.history import Evaluation, History
+from train.history import Evaluation, History, epochs_text
 from train.optimizer import CLIP_NORM
 from train.page import Picture
 
@@ -57,10 +57,29 @@ def _bits_per_char(history: History) -> Figure | None:
     epochs, scores = zip(*scored, strict=True)
     axes.plot(epochs, scores, color=_DARK, marker="o", markersize=4, label="held-out text")
     best = min(range(len(scores)), key=scores.__getitem__)
-    label = f"best: {scores[best]:.3f} after epoch {epochs[best]}"
+    label = f"best: {scores[best]:.3f} after epoch {epochs_text(epochs[best])}"
     axes.plot(epochs[best], scores[best], "o", color=_WARM, markersize=7, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(y=0.15)
+    axes.legend()
+    return figure
+
+
+def _text_quality(history: History) -> Figure | None:
+    written = [(e.epoch, e.text) for e in history.evaluations if e.text is not None]
+    if not written:
+        return None
+    figure, axes = _panel("epochs", "share of the text")
+    epochs = [epoch for epoch, _ in written]
+    axes.plot(epochs, [text.repetition for _, text in written], color=_DARK, marker=".", label="repeated")
+    broken = [1 - text.validity for _, text in written]
+    axes.plot(epochs, broken, color=_WARM, marker=".", label="broken characters")
+    if history.held_out_text:
+        held_out = history.held_out_text.repetition
+        axes.axhline(held_out, color=_DARK, linestyle="--", linewidth=1, label="repeated in held-out text")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_ylim(bottom=0)
     axes.legend()
     return figure
 
@@ -174,7 +193,7 @@ def _distributions(
     return figure
 
 
-def _columns(epochs: Sequence[int]) -> np.ndarray:
+def _columns(epochs: Sequence[float]) -> np.ndarray:
     """Return the edges of columns around the epochs, halfway between neighbours."""
     between = [(one + two) / 2 for one, two in pairwise(epochs)]
     first = between[0] - epochs[0] if between else 0.5
@@ -194,6 +213,15 @@ _PICTURES: tuple[tuple[Picture, Callable[[History], Figure | None]], ...] = (
             "On held-out documents, after each epoch; lower is better.",
         ),
         _bits_per_char,
+    ),
+    (
+        Picture(
+            "text_quality.png",
+            "Text",
+            "Of what a server would answer to the fixed prompts: 4 characters that stood there before, and "
+            "characters that Japanese is not written with.",
+        ),
+        _text_quality,
     ),
     (
         Picture(

@@ -10,20 +10,33 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import tempfile
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# A fork starts at once and shares the text's memory; elsewhere than on Linux it is not safe.
+if sys.platform == "linux":
+    _CONTEXT = multiprocessing.get_context("fork")
+else:
+    _CONTEXT = multiprocessing.get_context("spawn")
+
+
 # glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+
+class GroupError(RuntimeError):
+    """Another process of the run has died."""
 
 
 class Group(Protocol):
@@ -38,7 +51,10 @@ class Group(Protocol):
         """How many processes there are."""
 
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the parts in one flat tensor, summed over all processes; it holds until the next call."""
+        """Return the parts in one flat tensor, summed over all processes; it holds until the next call.
+
+        Raises GroupError.
+        """
 
 
 class Alone:
@@ -57,34 +73,26 @@ class _Neighbours:
     Gloo would carry every number over a socket, and more slowly; its barrier notices a process that died.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, rows: Tensor) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._folder = folder
-        self._rows = torch.empty(0, 0)  # one of each process, and one of sums
+        self._rows = rows  # one of each process, and one of sums
 
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
         length = sum(part.numel() for part in parts)
-        if self._rows.numel() < (self.size + 1) * length:
-            self._rows = self._share(length)
         rows = self._rows[:, :length]
         *own, sums = rows
         _flat(parts, own[self.rank])
-        dist.barrier()
+        self._wait()
         here = slice(length * self.rank // self.size, length * (self.rank + 1) // self.size)
         torch.sum(rows[:-1, here], 0, out=sums[here])
-        dist.barrier()
+        self._wait()
         return sums
 
-    def _share(self, length: int) -> Tensor:
-        path = self._folder / "sums"
-        if self.rank == 0:
-            torch.from_file(str(path), shared=True, size=(self.size + 1) * length)
-        dist.barrier()
-        rows = torch.from_file(str(path), shared=True, size=(self.size + 1) * length)
-        dist.barrier()
-        if self.rank == 0:
-            path.unlink()  # the memory lives as long as the processes
-        return rows.view(self.size + 1, length)
+    def _wait(self) -> None:
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise GroupError("another process of the run has died; go on with --resume") from error
 
 
 def prepare_processor(size: int) -> None:
@@ -107,48 +115,64 @@ def _flat(parts: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
 
 
 @contextmanager
-def group(size: int, work: Callable[..., Any], *args: Any) -> Iterator[Group]:
+def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Iterator[Group]:
     """Yield the group as process 0 sees it, while the other processes run `work(group, *args)`.
 
-    `work` and its arguments must be picklable. The other processes end with the `with` block.
+    At most `capacity` numbers can be added up at once.
+    `work` and its arguments must be picklable. The other processes end with the `with` block, at once when
+    it fails, and also when this process is killed.
     """
     if size == 1:
         yield Alone()
         return
-    with tempfile.TemporaryDirectory(prefix="neuroq-", dir=_memory()) as name:
-        folder = Path(name)
-        context = multiprocessing.get_context("spawn")
+    rows = torch.empty(size + 1, capacity).share_memory_()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         others = [
-            context.Process(target=_run, args=(rank, size, folder, work, args), daemon=True)
+            _CONTEXT.Process(target=_run, args=(rank, size, port, rows, work, args), daemon=True)
             for rank in range(1, size)
         ]
         for process in others:
             process.start()
         try:
-            _join(0, size, folder)
-            yield _Neighbours(folder)
+            _join(0, size, port, server.detach())
+            yield _Neighbours(rows)
+        except BaseException:
+            for process in others:
+                process.kill()
+            raise
         finally:
             _stop(others)
 
 
-def _run(rank: int, size: int, folder: Path, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _run(
+    rank: int, size: int, port: int, rows: Tensor, work: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 hears Ctrl-C and tells the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_processor(size)
-    _join(rank, size, folder)
     try:
-        work(_Neighbours(folder), *args)
+        _join(rank, size, port)
+        work(_Neighbours(rows), *args)
     except RuntimeError:
-        os._exit(1)  # process 0 has gone: there is nothing to save here
+        os._exit(1)  # process 0 has gone, or says what is wrong: there is nothing to save here
 
 
-def _memory() -> str | None:
-    """Return a folder that lies in memory, None when there is none."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
-def _join(rank: int, size: int, folder: Path) -> None:
+def _join(rank: int, size: int, port: int, listening: int | None = None) -> None:
+    """Meet the others; process 0 has the socket that is `listening` at the port."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.uname().sysname == "Linux" else "lo0")
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", port, size, is_master=rank == 0, master_listen_fd=listening
+    )
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
 
 
 def _stop(others: Sequence[BaseProcess]) -> None:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from model import __version__
-from model.checkpoint import Checkpoint, file_sha256, tokenizer_path, weights_sha256
+from model.checkpoint import Checkpoint, file_sha256, weights_sha256
 from model.dialogue import Style
 from model.tokenizer import Tokenizer
 from train.angles import measure_angles
 from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.corpus import Document
-from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, is_due
+from train.early_stopping import EarlyStopping, Kept, judge
+from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, epochs_text, is_due
 from train.licences import summary
-from train.loop import StepReport, Trainer
+from train.loop import StepReport, Trainer, TrainingError
 from train.precision import bits_per_char_by_precision
 from train.progress import ProgressBar
 from train.report import report_path, write_report
-from train.samples import take_samples
+from train.samples import DRAWN, Sample, take_samples
 from train.score import score
 from train.state import TrainingState, state_path
 from train.summary import Summary
+from train.text_quality import TextQuality, measure, measure_documents
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
@@ -63,7 +64,8 @@ class Outcome:
 class Recorder:
     """Evaluates after each epoch and keeps checkpoint, tokenizer and state on disk.
 
-    Nothing here changes the weights or a random state: a run is the same with and without it.
+    Nothing here changes the weights or a random state while the run lasts: it is the same with and without
+    it. At its end the best weights replace the last ones if there is `patience`.
     """
 
     def __init__(
@@ -76,117 +78,196 @@ class Recorder:
     ) -> None:
         self._arguments, self._data, self._trainer, self._clock = arguments, data, trainer, clock
         self._path = Path(arguments.checkpoint_path)
-        self._parent = file_sha256(self._path) if self._path.exists() and state else None
         self._saved = time.monotonic()
-        self._metrics: dict[str, Any] = {}
-        self._history = state.history if state else History()
-        if state is None:
+        self._early_stopping = EarlyStopping(arguments.patience)
+        self._epochs_done = float(trainer.position.epoch)
+        self._at_epoch_end = trainer.position.epoch > 0 and trainer.position.batch == 0
+        self._parent: str | None = None
+        self._history, self._metrics, self._tokens_per_second = History(), dict[str, Any](), 0
+        if state:
+            self._history, self._metrics = state.history, state.metrics
+            self._early_stopping.load_state_dict(state.early_stopping)
+            if self._path.exists() and self._history.points:
+                self._parent = file_sha256(self._path)
+        else:
             self._history.evaluations.append(Evaluation(0, 0, None, measure_angles(trainer.model)))
+            if data.validation:
+                self._history.held_out_text = measure_documents(data.validation)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self._trainer.is_finished or self._early_stopping.is_over
+
+    def begin(self) -> None:
+        """Save the state of a run that has no step yet: what cannot be written is found out now.
+
+        Raises TrainingError, OSError.
+        """
+        if self._arguments.patience and not self._data.validation:
+            raise TrainingError("patience needs held-out text: give more documents or validation_fraction")
+        if not self._history.points:
+            self._save_state()
 
     def after(self, report: StepReport, progress: ProgressBar) -> None:
-        """Evaluate and save when an epoch has ended, the run was stopped, or a minute has passed."""
+        """Evaluate when an epoch has ended, save then and every minute. Raises TrainingError, OSError."""
+        if self._early_stopping.is_over:
+            return  # the step that told the other processes: it counts for nothing
+        if not math.isfinite(report.update.gradient_norm):
+            raise TrainingError(f"the gradient's norm is {report.update.gradient_norm}: try a lower --lr")
         self._history.add_step(report)
-        epoch_ended = self._trainer.position.batch == 0
-        self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
-        if epoch_ended:
-            self._metrics |= self._evaluate(validation=self._data.validation)
-            self._record(report.position.epoch + 1)
-            progress.say(f"epoch {report.position.epoch + 1}/{self._arguments.epochs}: {self._summary()}")
-        if epoch_ended or report.stopped or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
-            self.save()
+        self._epochs_done, self._tokens_per_second = report.epochs_done, round(progress.tokens_per_second)
+        self._at_epoch_end = self._trainer.position.batch == 0
+        if self._at_epoch_end:
+            self._evaluate(is_last=self._trainer.is_finished)
+            epochs = f"{report.position.epoch + 1}/{self._arguments.epochs}"
+            progress.say(f"epoch {epochs}: {_describe_scores(self._metrics)}")
+        if self._at_epoch_end or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
+            self._save_state()
+            self._save_checkpoint(self._early_stopping.best or self._now())
 
     def finish(self, say: Callable[[str], None], *, with_report: bool) -> Outcome:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
-        sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
-        parts = {"train": sample}
-        was_scored = self._trainer.position.batch == 0 and "validation_bits_per_char" in self._metrics
-        if not was_scored:  # by the epoch's end
-            parts["validation"] = self._data.validation
-        self._metrics |= self._evaluate(**parts)
-        self._metrics["bits_per_char_by_precision"] = bits_per_char_by_precision(
-            self._trainer.model, self._data.tokenizer, self._data.validation
-        )
-        checkpoint = self.save()
-        if self._trainer.is_finished:
-            state_path(self._path).unlink(missing_ok=True)
+        if not self._at_epoch_end:
+            self._save_state()  # before its last evaluation, which a resumed run would not have made
+            self._evaluate(is_last=True)
+        kept = self._restore_best(say)
+        checkpoint = self._save_checkpoint(self._with_last_scores(kept))
         digest = weights_sha256(checkpoint.weights)
-        done = "trained" if self._trainer.is_finished else "interrupted (go on with --resume)"
-        say(f"{done} in {self._clock.seconds:.0f} s: {self._summary()}")
+        metrics = checkpoint.lineage["metrics"]
+        done = "trained" if self.is_over else "interrupted (go on with --resume)"
+        say(f"{done} in {self._clock.seconds:.0f} s: {_describe_scores(metrics)}")
         if self._data.licences:
             say(f"the checkpoint carries text under: {summary(self._data.licences)}")
         if with_report:
-            write_report(report_path(self._path), self._describe(checkpoint, digest), self._history, say)
+            described = self._describe(checkpoint.lineage, digest, self._status(kept))
+            write_report(report_path(self._path), described, self._history, say)
+        if self.is_over:
+            state_path(self._path).unlink(missing_ok=True)
         say(f"checkpoint {self._path}, weights {digest[:12]}…")
-        return Outcome(self._trainer.is_finished, self._path, self._metrics, digest)
+        return Outcome(self.is_over, self._path, metrics, digest)
 
-    def save(self) -> Checkpoint:
-        """Write state, tokenizer and checkpoint, each atomically; return the checkpoint."""
-        self._saved = time.monotonic()
-        weights = self._trainer.model.state_dict()
-        self._state(weights).save(state_path(self._path))
-        tokenizer = tokenizer_path(self._path)
-        tokenizer.with_suffix(".tmp").write_bytes(self._data.tokenizer.model_bytes)
-        tokenizer.with_suffix(".tmp").replace(tokenizer)
-        config = self._trainer.model.config
-        checkpoint = Checkpoint(config, weights, self._data.tokenizer.sha256, self._lineage())
-        checkpoint.save(self._path)
-        return checkpoint
+    def fail(self, reason: str, say: Callable[[str], None]) -> None:
+        """Leave a report of a run that cannot go on, and everything else as it is."""
+        status = f"failed after {epochs_text(self._epochs_done)} of {self._arguments.epochs} epochs: {reason}"
+        described = self._describe(self._lineage(self._now()), None, status)
+        write_report(report_path(self._path), described, self._history, say)
 
-    def _record(self, epoch: int) -> None:
-        """Put down where the model stands after `epoch` epochs."""
-        model, epochs = self._trainer.model, self._arguments.epochs
-        if is_due(epoch, epochs, MOST_EVALUATIONS):
-            sampling = is_due(epoch, epochs, MOST_SAMPLINGS)
+    def _now(self) -> Kept:
+        return Kept(self._epochs_done, self._metrics, self._trainer.model.state_dict())
+
+    def _restore_best(self, say: Callable[[str], None]) -> Kept:
+        """Return what the checkpoint keeps, and put it into the model."""
+        best = self._early_stopping.best
+        if best is None:
+            return self._now()
+        if self._early_stopping.is_over:
+            say(f"stopped early: no better model in {self._arguments.patience} evaluations")
+        say(f"kept the best weights, those after epoch {epochs_text(best.epochs_done)}")
+        self._trainer.model.load_state_dict(best.weights)
+        return best
+
+    def _with_last_scores(self, kept: Kept) -> Kept:
+        sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
+        by_precision = bits_per_char_by_precision(
+            self._trainer.model, self._data.tokenizer, self._data.validation
+        )
+        last = {**self._scores(train=sample), "bits_per_char_by_precision": by_precision}
+        return replace(kept, metrics={**kept.metrics, **last})
+
+    def _evaluate(self, *, is_last: bool) -> None:
+        """Measure the model as it stands, judge it, and put it down if that is due."""
+        epochs = self._arguments.epochs
+        is_sampled = is_last or is_due(self._epochs_done, epochs, MOST_SAMPLINGS)
+        text = self._text_quality() if is_sampled or self._arguments.patience else None
+        self._metrics = {
+            "tokens_per_second": self._tokens_per_second,
+            **self._scores(validation=self._data.validation),
+            **({f"text_{name}": round(value, 4) for name, value in vars(text).items()} if text else {}),
+        }
+        if text and self._arguments.patience and (self._at_epoch_end or self._trainer.is_finished):
+            self._judge(text)
+        if is_last or self.is_over or is_due(self._epochs_done, epochs, MOST_EVALUATIONS):
             evaluation = Evaluation(
-                epoch=epoch,
+                epoch=self._epochs_done,
                 num_steps=self._history.num_steps,
                 bits_per_char=self._metrics["validation_bits_per_char"],
-                angles=measure_angles(model),
-                samples=take_samples(model, self._data.tokenizer, self._data.style) if sampling else (),
+                angles=measure_angles(self._trainer.model),
+                samples=self._samples() if is_sampled or self.is_over else (),
+                text=text,
             )
             self._history.evaluations.append(evaluation)
 
-    def _evaluate(self, **parts: list[Document]) -> dict[str, Any]:
+    def _judge(self, text: TextQuality) -> None:
+        held_out = self._history.held_out_text
+        assert held_out is not None, "begin() refuses such a run"
+        bits_per_char = self._metrics["validation_bits_per_char"]
+        self._early_stopping.note(judge(bits_per_char, text, held_out), self._now())
+
+    def _samples(self) -> tuple[Sample, ...]:
+        return take_samples(self._trainer.model, self._data.tokenizer, self._data.style)
+
+    def _text_quality(self) -> TextQuality:
+        samples = take_samples(self._trainer.model, self._data.tokenizer, self._data.style, DRAWN)
+        return measure(sample.text for sample in samples)
+
+    def _scores(self, **parts: list[Document]) -> dict[str, Any]:
         """Return NAME_bits_per_char of each part, None for a part without documents."""
-        model, tokenizer = self._trainer.model, self._data.tokenizer
-        return {
-            f"{name}_bits_per_char": round(score(model, tokenizer, part).bits_per_char, 4) if part else None
-            for name, part in parts.items()
-        }
+        return {f"{name}_bits_per_char": self._score(part) if part else None for name, part in parts.items()}
 
-    def _summary(self) -> str:
-        scores = {name: self._metrics.get(f"{name}_bits_per_char") for name in ("train", "validation")}
-        known = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
-        return f"bits per character: {', '.join(known) or 'no text is held out'}"
+    def _score(self, documents: list[Document]) -> float:
+        value = score(self._trainer.model, self._data.tokenizer, documents).bits_per_char
+        if not math.isfinite(value):
+            raise TrainingError(f"the model has become useless, {value} bits per character: try a lower --lr")
+        return round(value, 4)
 
-    def _state(self, weights: dict[str, Tensor]) -> TrainingState:
+    def _save_state(self) -> None:
         position = self._trainer.position
-        return TrainingState(
+        state = TrainingState(
             arguments=self._arguments,
             data_fingerprint=self._data.fingerprint,
             tokenizer_model=self._data.tokenizer.model_bytes,
             epoch=position.epoch,
             batch=position.batch,
-            weights=weights,
+            weights=self._trainer.model.state_dict(),
             optimizer=self._trainer.optimizer.state_dict(),
             seconds=self._clock.seconds,
             first_step=self._clock.first_step or 0.0,
             history=self._history,
+            metrics=self._metrics,
+            early_stopping=self._early_stopping.state_dict(),
         )
+        state.save(state_path(self._path))
 
-    def _describe(self, checkpoint: Checkpoint, digest: str) -> Summary:
+    def _save_checkpoint(self, kept: Kept) -> Checkpoint:
+        """Write checkpoint and tokenizer, both or none."""
+        tokenizer = self._data.tokenizer
+        config = self._trainer.model.config
+        checkpoint = Checkpoint(config, kept.weights, tokenizer.sha256, self._lineage(kept))
+        checkpoint.save(self._path, tokenizer)
+        self._saved = time.monotonic()
+        return checkpoint
+
+    def _status(self, kept: Kept) -> str:
+        how = "finished" if self._trainer.is_finished else "stopped early" if self.is_over else "interrupted"
+        status = f"{how} after {epochs_text(self._epochs_done)} of {self._arguments.epochs} epochs"
+        if kept.epochs_done == self._epochs_done:
+            return status
+        return f"{status}, with the weights after epoch {epochs_text(kept.epochs_done)}"
+
+    def _describe(self, lineage: dict[str, Any], digest: str | None, status: str) -> Summary:
         return Summary(
             name=self._path.stem,
-            is_finished=self._trainer.is_finished,
+            status=status,
             seconds=self._clock.seconds,
             num_parameters=self._trainer.model.num_parameters,
-            config=checkpoint.config,
+            config=self._trainer.model.config,
             weights_sha256=digest,
-            tokenizer_sha256=checkpoint.tokenizer_sha256,
-            lineage=checkpoint.lineage,
+            tokenizer_sha256=self._data.tokenizer.sha256,
+            lineage=lineage,
         )
 
-    def _lineage(self) -> dict[str, Any]:
+    def _lineage(self, kept: Kept) -> dict[str, Any]:
         documents = self._data.train + self._data.validation
         return {
             "code_version": __version__,
@@ -201,7 +282,18 @@ class Recorder:
             },
             "arguments": self._arguments.to_dict(),
             "precision": self._trainer.precision,
-            "epochs_done": self._trainer.position.epoch,
-            "metrics": self._metrics,
+            "epochs_done": kept.epochs_done,
+            "is_finished": self.is_over,
+            "metrics": kept.metrics,
             "parent": self._parent,
         }
+
+
+def _describe_scores(metrics: dict[str, Any]) -> str:
+    scores = {name: metrics.get(f"{name}_bits_per_char") for name in ("train", "validation")}
+    known = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
+    line = f"bits per character: {', '.join(known) or 'no text is held out'}"
+    if "text_repetition" in metrics:
+        line += f"; text: {metrics['text_repetition']:.0%} repeated"
+        line += f", {1 - metrics['text_validity']:.0%} broken characters"
+    return line

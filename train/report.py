@@ -34,6 +34,8 @@ def write_report(folder: Path, summary: Summary, history: History, say: Callable
         "model card": lambda: _write(folder / "README.md", model_card(summary)),
         "page": lambda: _write(page, render(summary, history, pictures, failures)),
     }
+    if summary.weights_sha256 is None:  # there may be an earlier run's checkpoint, with its card
+        del parts["model card"]
     for part, write in parts.items():
         failure = _failure(part, write)
         if failure:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.checkpoint import misfit
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from train import corpus
@@ -90,11 +91,14 @@ def make_trainer(
     documents: list[EncodedDocument],
     state: TrainingState | None,
 ) -> Trainer:
-    """Return a trainer at the beginning, or where `state` left off."""
+    """Return a trainer at the beginning, or where `state` left off. Raises TrainingError."""
     trainer = Trainer(arguments, model_config(arguments, vocab_size, documents), documents)
     if state:
-        trainer.model.load_state_dict(state.weights)
-        trainer.optimizer.load_state_dict(state.optimizer)
+        try:
+            trainer.model.load_state_dict(state.weights)
+            trainer.optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(f"the state is that of another network: {misfit(error)}") from error
         trainer.position = Position(state.epoch, state.batch)
     return trainer
 
@@ -131,15 +135,26 @@ def _run(
         f"{arguments.processes} process(es), {trainer.precision}"
     )
     recorder = Recorder(arguments, data, trainer, state, clock)
+    recorder.begin()
+    try:
+        if not recorder.is_over:
+            _train(trainer, recorder, clock, parts)
+        return recorder.finish(say, with_report=with_report)
+    except TrainingError as error:
+        if with_report:
+            recorder.fail(str(error), say)
+        raise
+
+
+def _train(trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...]) -> None:
     with (
         _interruptible() as interrupted,
-        group(arguments.processes, work, *parts) as members,
+        group(trainer.arguments.processes, trainer.message_size, work, *parts) as members,
         ProgressBar() as progress,
     ):
-        for report in trainer.run(members, interrupted, clock.share):
+        for report in trainer.run(members, lambda: interrupted() or recorder.is_over, clock.share):
             progress.step(report)
             recorder.after(report, progress)
-    return recorder.finish(say, with_report=with_report)
 
 
 @contextmanager

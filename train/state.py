@@ -9,16 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import CheckpointError, read_tensors, write_atomically
+from model.checkpoint import CheckpointError, read_tensors, tensor_writer
+from model.files import replace_files
 from train.arguments import TrainingArguments
 from train.history import History
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Written beside the checkpoint after each epoch, once a minute, and when a run is interrupted."""
+    """Written beside the checkpoint: before the first step, after each epoch, once a minute, and at the end.
+
+    So a run can be killed at any moment, and goes on from what was written last.
+    """
 
     arguments: TrainingArguments
     data_fingerprint: str
@@ -30,26 +34,29 @@ class TrainingState:
     seconds: float
     first_step: float  # seconds from the run's beginning to its first step
     history: History
+    metrics: dict[str, Any]
+    early_stopping: dict[str, Any]
 
     def save(self, path: Path) -> None:
-        """Write the file atomically."""
+        """Replace the file. Raises OSError."""
         tokenizer = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
         values = {**self.__dict__, "arguments": self.arguments.to_dict(), "tokenizer_model": tokenizer}
         values["history"] = self.history.to_dict()
-        write_atomically(path, {"state_version": _VERSION, **values})
+        replace_files({path: tensor_writer({"state_version": _VERSION, **values})})
 
     @classmethod
     def load(cls, path: Path) -> TrainingState:
         """Read the file. Raises CheckpointError with the reason."""
-        if not path.exists():
-            raise CheckpointError(f"there is no run to resume: {path} does not exist")
         values = read_tensors(path)
         if values.pop("state_version", None) != _VERSION:
             raise CheckpointError(f"{path} is not the state of a NeuroQ training run of this version")
-        values["arguments"] = TrainingArguments.from_dict(values["arguments"])
-        values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
-        values["history"] = History.from_dict(values["history"])
-        return cls(**values)
+        try:
+            values["arguments"] = TrainingArguments.from_dict(values["arguments"])
+            values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
+            values["history"] = History.from_dict(values["history"])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path} is not a whole training state: {error}") from error
 
 
 def state_path(checkpoint_path: Path) -> Path:

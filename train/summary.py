@@ -17,15 +17,16 @@ _PATHS = ("texts", "checkpoint_path", "tokenizer_path")
 class Summary:
     """A run as its checkpoint has it. `lineage` is the checkpoint's own (model/checkpoint.py).
 
-    The rows are made to be shown to others: of a path they tell the last part only.
+    `status` tells how far the run went and why it ended. `weights_sha256` is None for a failed run, which
+    tells of no checkpoint. The rows are made to be shown to others: of a path they tell the last part only.
     """
 
     name: str
-    is_finished: bool
+    status: str
     seconds: float
     num_parameters: int
     config: ModelConfig
-    weights_sha256: str
+    weights_sha256: str | None
     tokenizer_sha256: str
     lineage: Mapping[str, Any]
 
@@ -34,12 +35,6 @@ class Summary:
         """The scores and the speed."""
         metrics: Mapping[str, Any] = self.lineage["metrics"]
         return metrics
-
-    @property
-    def status(self) -> str:
-        """How far the run went."""
-        done, planned = self.lineage["epochs_done"], self.lineage["arguments"]["epochs"]
-        return f"{'finished' if self.is_finished else 'interrupted'} after {done} of {planned} epochs"
 
     def scores(self) -> Rows:
         """Bits per character of each part that was scored."""
@@ -77,7 +72,7 @@ class Summary:
             ("text fingerprint", data["fingerprint"]),
             ("documents", f"{data['documents']:,} ({data['characters']:,} characters)"),
             ("tokenizer SHA-256", self.tokenizer_sha256),
-            ("weights digest", self.weights_sha256),
+            ("weights digest", self.weights_sha256 or "none"),
             ("parent checkpoint SHA-256", lineage["parent"] or "none"),
             ("precision of training", lineage["precision"]),
         ]

@@ -47,6 +47,9 @@ def _write_evaluation(writer: SummaryWriter, evaluation: Evaluation) -> None:
     step = evaluation.num_steps
     if evaluation.bits_per_char is not None:
         writer.add_scalar("validation/bits_per_char", evaluation.bits_per_char, step)
+    if evaluation.text is not None:
+        writer.add_scalar("text/repetition", evaluation.text.repetition, step)
+        writer.add_scalar("text/validity", evaluation.text.validity, step)
     for layer in evaluation.angles:
         tag = f"block_{layer.block}_{layer.path}"
         for name, spread, lowest in (

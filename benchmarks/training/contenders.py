@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -63,9 +62,9 @@ def neuroq(batch_size: int, length: int) -> Iterator[int]:
     documents = [EncodedDocument(each, is_dialogue=False) for each in ids]
     parts = (arguments, SIZE.vocab_size, documents, None)
     prepare_processor(arguments.processes)
-    with ExitStack() as stack:
-        members = stack.enter_context(group(arguments.processes, work, *parts))
-        for report in make_trainer(*parts).run(members):
+    trainer = make_trainer(*parts)
+    with group(arguments.processes, trainer.message_size, work, *parts) as members:
+        for report in trainer.run(members):
             yield report.num_tokens
 
 

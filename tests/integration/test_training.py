@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.checkpoint import Checkpoint, tokenizer_path, weights_sha256
 from model.tokenizer import Tokenizer
 from tests.conftest import ROOT
+from tests.integration.training import command, same, start, train, write_dialogues
 from train.corpus import Document
 from train.report import report_path
 from train.state import state_path
@@ -28,39 +28,20 @@ _SIZES = ["--embed_dim=32", "--num_neurons=16", "--num_layers=2", "--epochs=3", 
 _SMALL = [*_SIZES, "--report=false"]
 
 
-def command(*arguments: str, module: str = "train") -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
-
-
-def train(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
-    )
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return Checkpoint.load(path).weights
-
-
-def same(one: Path, two: Path) -> bool:
-    a, b = weights(one), weights(two)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def logged(path: Path, tag: str) -> dict[int, float]:
+    """What TensorBoard reads of a run's report: step -> value."""
+    logs = EventAccumulator(str(report_path(path) / "tensorboard"))
+    logs.Reload()
+    return {event.step: event.value for event in logs.Scalars(tag)}
 
 
 def logged_losses(path: Path) -> dict[int, float]:
-    """What TensorBoard reads of a run's report: step -> loss."""
-    logs = EventAccumulator(str(report_path(path) / "tensorboard"))
-    logs.Reload()
-    return {event.step: event.value for event in logs.Scalars("train/bits_per_token")}
+    return logged(path, "train/bits_per_token")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> str:
-    path = tmp_path_factory.mktemp("corpus") / "dialogues.jsonl"
-    dialogues = [d for d in documents if d.turns][:120]
-    records = [{"turns": [{"role": t.role, "text": t.text} for t in d.turns]} for d in dialogues]
-    path.write_text("\n".join(json.dumps(record, ensure_ascii=False) for record in records))
-    return str(path)
+    return write_dialogues(tmp_path_factory.mktemp("corpus") / "dialogues.jsonl", documents, 120)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +72,7 @@ def test_a_finished_run_leaves_a_report(finished: tuple[Path, str]) -> None:
     assert f"report {folder / 'index.html'}" in printed
     page = (folder / "index.html").read_text(encoding="utf-8")
     images = re.findall(r'<img src="([^"]+)"', page)
-    assert len(images) == 7
+    assert len(images) == 8
     for name in images:
         with Image.open(folder / name) as image:
             image.verify()
@@ -153,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 def test_a_run_of_some_minutes_fits_its_schedule_to_them(corpus: str, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     minutes = ["--minutes", "0.1", "--epochs", "1000", "--tied", "true"]
-    done = train(corpus, "--checkpoint_path", str(path), *_SMALL, *minutes)
+    done = train(corpus, "--checkpoint_path", str(path), *_SIZES, *minutes)
     assert done.returncode == 0, done.stderr
     took = re.search(r"trained in (\d+) s", done.stderr)
     assert took is not None
@@ -162,6 +143,37 @@ def test_a_run_of_some_minutes_fits_its_schedule_to_them(corpus: str, tmp_path: 
     loaded = Checkpoint.load(path)
     assert loaded.lineage["epochs_done"] < 1000
     assert torch.equal(loaded.weights["head.weight"], loaded.weights["token_embedding.weight"])
+    assert max(logged(path, "validation/bits_per_char")) == max(logged_losses(path))  # the last step's
+
+
+def test_a_run_that_finds_no_better_model_ends_with_its_best(corpus: str, tmp_path: Path) -> None:
+    """Learning by heart: the held-out score gets worse, soon enough to see it."""
+    arguments = [corpus, *_SIZES, "--epochs=60", "--patience=2", "--lr=0.05", "--validation_fraction=0.3"]
+    path = tmp_path / "alone" / "c.pt"
+    done = train(*arguments, "--checkpoint_path", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "stopped early: no better model in 2 evaluations" in done.stderr
+    lineage = Checkpoint.load(path).lineage
+    kept = lineage["epochs_done"]
+    assert f"kept the best weights, those after epoch {kept:g}" in done.stderr
+    assert f"epoch {kept + 2:g}/60" in done.stderr
+    assert f"epoch {kept + 3:g}/60" not in done.stderr
+    page = (report_path(path) / "index.html").read_text(encoding="utf-8")
+    assert f"stopped early after {kept + 2:g} of 60 epochs, with the weights after epoch {kept:g}" in page
+    scores = logged(path, "validation/bits_per_char")
+    assert len(logged(path, "text/repetition")) == len(scores) == kept + 2
+    assert not state_path(path).exists()
+
+    killed = tmp_path / "killed" / "c.pt"
+    process = start(*arguments, "--checkpoint_path", str(killed))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"epoch {kept + 1:g}/60"):
+            process.kill()
+    process.wait()
+    resumed = train(*arguments, "--checkpoint_path", str(killed), "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert same(path, killed)
 
 
 def test_resuming_refuses_other_arguments_and_other_text(corpus: str, tmp_path: Path) -> None:
@@ -217,7 +229,6 @@ def test_a_given_tokenizer_is_used(finished: tuple[Path, str], corpus: str, tmp_
         (["-"], "the corpus holds no text"),
         (["--epochs", "0"], "epochs must be between 1 and"),
         (["--lr", "99"], "lr must be between"),
-        (["--resume"], "there is no run to resume"),
         (["--tokenizer_path", "none.model", "corpus"], "cannot read the tokenizer none.model"),
         (["--precision", "int3"], "precision must be one of auto, fp32, bf16"),
     ],

@@ -18,6 +18,7 @@ from train.loop import Position, StepReport
 from train.optimizer import Update
 from train.samples import PROMPTS, Sample, take_samples
 from train.state import TrainingState
+from train.text_quality import TextQuality
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +33,7 @@ def step(number: int, *, gradient_norm: float = 0.5) -> StepReport:
         update=update,
         seconds=0.5,
         stopped=False,
+        epochs_done=number / 1000,
     )
 
 
@@ -82,8 +84,10 @@ def test_it_goes_through_a_training_state(tokenizer: Tokenizer, tmp_path: Path) 
     model = tiny_model(tokenizer.vocab_size)
     samples = (Sample("こんにちは", "はい"),)
     made.evaluations.append(Evaluation(0, 0, None, measure_angles(model)))
-    made.evaluations.append(Evaluation(1, 5, 4.5, measure_angles(model), samples))
-    state = TrainingState(TrainingArguments(), "f", b"t", 1, 0, {}, {}, 2.0, 0.5, made)
+    text = TextQuality(repetition=0.25, validity=1.0)
+    made.evaluations.append(Evaluation(1, 5, 4.5, measure_angles(model), samples, text))
+    made.held_out_text = TextQuality(0.125, 1.0)
+    state = TrainingState(TrainingArguments(), "f", b"t", 1, 0, {}, {}, 2.0, 0.5, made, {}, {})
     state.save(tmp_path / "state.pt")
     assert TrainingState.load(tmp_path / "state.pt").history == made
 

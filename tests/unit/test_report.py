@@ -22,6 +22,7 @@ from train.page import render
 from train.report import write_report
 from train.samples import Sample
 from train.summary import Summary
+from train.text_quality import TextQuality
 
 pytestmark = pytest.mark.unit
 _HOSTILE = '<script>alert("x")</script> & | `x`'
@@ -46,7 +47,7 @@ def summary(**changes: Any) -> Summary:
     }
     values: dict[str, Any] = {
         "name": "mine",
-        "is_finished": True,
+        "status": "finished after 3 of 3 epochs",
         "seconds": 61.0,
         "num_parameters": 1_600_000,
         "config": ModelConfig(),
@@ -62,7 +63,7 @@ def evaluated(*samples: Sample) -> History:
     angles = measure_angles(tiny_model(300))
     made.evaluations.append(Evaluation(0, 0, None, angles))
     made.evaluations.append(Evaluation(1, 30, 4.5, angles, samples))
-    made.evaluations.append(Evaluation(2, 60, 4.25, angles, samples))
+    made.evaluations.append(Evaluation(2, 60, 4.25, angles, samples, TextQuality(0.25, 0.875)))
     return made
 
 
@@ -94,7 +95,7 @@ def test_every_picture_of_the_page_is_there_and_valid(tmp_path: Path) -> None:
     assert said == [f"report {tmp_path / 'index.html'}"]
     images = _Elements((tmp_path / "index.html").read_text(encoding="utf-8")).images
     assert sorted(images) == sorted(path.name for path in tmp_path.glob("*.png"))
-    assert len(images) == 7
+    assert len(images) == 8
     for name in images:
         with Image.open(tmp_path / name) as image:
             image.verify()
@@ -106,10 +107,21 @@ def test_a_run_that_has_hardly_begun_has_a_report(tmp_path: Path, num_steps: int
     made = history(num_steps)
     made.evaluations.append(Evaluation(0, 0, None, measure_angles(tiny_model(300))))
     said: list[str] = []
-    write_report(tmp_path, summary(is_finished=False), made, said.append)
+    write_report(tmp_path, summary(status="interrupted after 0 of 3 epochs"), made, said.append)
     assert said == [f"report {tmp_path / 'index.html'}"]
     assert (tmp_path / "loss.png").exists() == (num_steps > 0)
     assert not (tmp_path / "bits_per_char.png").exists()
+
+
+def test_a_failed_run_has_no_card_and_says_why(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text("that of the checkpoint, which is an earlier run's")
+    failed = summary(status="failed after 1.5 of 3 epochs: the loss is nan", weights_sha256=None)
+    write_report(tmp_path, failed, evaluated(), lambda _: None)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "failed after 1.5 of 3 epochs: the loss is nan" in page
+    assert "README.md" not in page
+    assert card.read_text().startswith("that of the checkpoint")
 
 
 def test_the_page_escapes_every_text() -> None:

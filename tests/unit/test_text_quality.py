@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from train.corpus import Document
+from train.text_quality import TextQuality, measure, measure_documents
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("text", "repetition"),
+    [
+        ("猫は日なたで眠る。", 0.0),
+        ("そうですそうです", 1 / 5),  # そうです is one of five 4-grams, and stood there before
+        ("はいはいはいはい", 3 / 5),  # はいはい and いはいは are new
+        ("ああああああああ", 4 / 5),
+        ("はい", 0.0),
+    ],
+)
+def test_repetition_is_the_share_of_4_grams_that_stood_there_before(text: str, repetition: float) -> None:
+    assert measure([text]).repetition == pytest.approx(repetition)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ひらがなカタカナ漢字", "１２３、。「」〜～ー…―", "ASCII & 123\nlines", "髙﨑①㈱", "ｶﾀｶﾅ é α"],
+)
+def test_what_japanese_is_written_with_is_valid(text: str) -> None:
+    assert measure([text]).validity == 1.0
+
+
+@pytest.mark.parametrize("text", ["\ufffd", "\x07", "한", "\u0e01", "\ue000", "\U000e0001", "\x85"])
+def test_broken_and_foreign_characters_are_not(text: str) -> None:
+    assert measure([text + "あああ"]).validity == 0.75
+
+
+def test_longer_texts_count_more_and_an_empty_one_as_a_broken_character() -> None:
+    assert measure(["ああああああああ", "猫は日なたで眠る。"]).repetition == pytest.approx(4 / 11)
+    assert measure(["", "はい。"]).validity == 0.75
+    assert measure([]) == TextQuality(0.0, 1.0)
+
+
+def test_documents_are_measured_by_their_beginnings() -> None:
+    once = "吾輩は猫である。"
+    assert measure_documents([Document(text=once)]).repetition == 0.0
+    assert measure_documents([Document(text=once * 9)]).repetition > 0.8
+    assert measure_documents([Document(text=c) for c in "一二三四五六七八九"]) == TextQuality(0.0, 1.0)

@@ -1,0 +1,67 @@
+"""What the command line asks for: a new run or an interrupted one, and every failure in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import Checkpoint, CheckpointError
+from model.tokenizer import TokenizerError
+from train.arguments import TrainingArguments
+from train.corpus import CorpusError
+from train.loop import TrainingError
+from train.processes import GroupError
+from train.run import resume, start
+from train.state import TrainingState, state_path
+
+INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
+
+
+def run(
+    given: Mapping[str, Any],
+    preset: Mapping[str, Any],
+    say: Callable[[str], None],
+    *,
+    resuming: bool,
+    with_report: bool,
+) -> int:
+    """Train with the arguments that were `given`, or go on with their run; return the exit status."""
+    try:
+        arguments = TrainingArguments(**{**preset, **given})
+        path = Path(arguments.checkpoint_path)
+        if resuming and state_path(path).exists():
+            state = TrainingState.load(state_path(path))
+            _check_the_same(state.arguments, given)
+            outcome = resume(state, say, with_report=with_report)
+        elif resuming and path.exists():
+            _check_finished(path, given)
+            say(f"{path}: the run has finished, there is nothing to go on with")
+            return 0
+        else:
+            if resuming:
+                say(f"{path}: no run has been saved yet, it begins now")
+            outcome = start(arguments, say, with_report=with_report)
+    except (CheckpointError, TokenizerError, CorpusError, TrainingError, GroupError, ValueError) as error:
+        say(f"train: {error}")
+        return 1
+    except OSError as error:
+        say(f"train: {error.filename or ''}: {error.strerror or error}")
+        return 1
+    return 0 if outcome.finished else INTERRUPTED
+
+
+def _check_the_same(begun_with: TrainingArguments, given: Mapping[str, Any]) -> None:
+    """Raise ValueError for an argument that is not the one that the run began with."""
+    for name, value in given.items():
+        before = getattr(begun_with, name)
+        if value != before:
+            raise ValueError(f"the run began with {name} {before!r}, it cannot be resumed with {value!r}")
+
+
+def _check_finished(path: Path, given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the checkpoint is what the run that is asked for ended with."""
+    lineage = Checkpoint.load(path).lineage
+    if not lineage.get("is_finished"):
+        raise CheckpointError(f"there is no run to resume: {state_path(path)} does not exist")
+    _check_the_same(TrainingArguments.from_dict(lineage["arguments"]), given)
