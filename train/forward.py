@@ -14,8 +14,7 @@ from model import apqb
 from model.network import Attention, Block, NeuroQ
 from model.qbnn import NOISE_SCALE, QBNN
 from train.batches import Batch
-from train.functions import Attention as AttentionFunction
-from train.functions import LinearCrossEntropy, Recurrence
+from train.functions import attention, linear_cross_entropy, recurrence
 from train.noise import NoiseTable
 
 
@@ -37,12 +36,12 @@ class TrainingPass:
         bias = self._bias(batch.mask)
         for block in network.blocks:
             assert isinstance(block, Block)
-            x = x + block.dropout(
-                self._attention(block.attention, self._norm(block.norm1, x), bias, batch.positions)
-            )
-            x = x + block.dropout(self._feed_forward(block, self._norm(block.norm2, x)))
+            h = self._norm(block.norm1, x)
+            x = x + block.dropout(self._attention(block.attention, h, bias, batch.positions))
+            h = self._norm(block.norm2, x)
+            x = x + block.dropout(self._feed_forward(block, h))
         hidden = self._norm(network.norm, x).flatten(0, 1)
-        return LinearCrossEntropy.apply(hidden, network.head.weight, batch.targets.flatten())
+        return linear_cross_entropy(hidden, network.head.weight, batch.targets.flatten())
 
     def _bias(self, mask: Tensor) -> Tensor:
         """mask (B, 1, T, T) -> (B·h, T, T), -inf where a query may not attend."""
@@ -51,28 +50,32 @@ class TrainingPass:
         return torch.zeros(mask.shape, dtype=self._dtype).masked_fill_(~mask, float("-inf"))
 
     def _norm(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-        return norm(x).to(self._dtype)
+        y: Tensor = norm(x)
+        return y.to(self._dtype)
 
     def _linear(self, layer: nn.Linear, x: Tensor, scale: float = 1.0) -> Tensor:
         weight, bias = layer.weight * scale if scale != 1 else layer.weight, layer.bias * scale
         return F.linear(x, weight.to(self._dtype), bias.to(self._dtype))
 
-    def _attention(self, attention: Attention, h: Tensor, bias: Tensor, positions: Tensor) -> Tensor:
-        qkv = self._linear(attention.qkv, h).unflatten(-1, (3, -1))  # (B, T, 3, d)
+    def _attention(self, layer: Attention, h: Tensor, bias: Tensor, positions: Tensor) -> Tensor:
+        heads = (layer.num_heads, -1)
+        qkv = torch.unflatten(self._linear(layer.qkv, h), -1, (3, -1))  # (B, T, 3, d)
         queries_keys, v = qkv[:, :, :2], qkv[:, :, 2]
-        if attention.blend:
-            queries_keys = queries_keys + self._qbnn(attention.qbnn, queries_keys, attention.blend)
-        qk = queries_keys.unflatten(-1, (attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (2, B, h, T, hd)
-        if attention.rotary is not None:
-            qk = attention.rotary(qk.flatten(0, 1), positions.repeat(2, 1)).unflatten(0, (2, -1))
+        if layer.blend:
+            queries_keys = queries_keys + self._qbnn(layer.qbnn, queries_keys, layer.blend)
+        qk = torch.unflatten(queries_keys, -1, heads).permute(2, 0, 3, 1, 4)  # (2, B, h, T, hd)
+        if layer.rotary is not None:
+            qk = layer.rotary(qk.flatten(0, 1), positions.repeat(2, 1)).view_as(qk)
         q, k = qk.flatten(1, 2)  # (B·h, T, hd)
-        v = v.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2).flatten(0, 1)
-        y = AttentionFunction.apply(q, k, v, bias)
-        y = y.unflatten(0, (-1, attention.num_heads)).transpose(1, 2).flatten(2)  # (B, T, d)
-        return self._linear(attention.out, y)
+        v = torch.unflatten(v, -1, heads).transpose(1, 2).flatten(0, 1)
+        y = attention(q, k, v, bias)
+        y = torch.unflatten(y, 0, (-1, layer.num_heads)).transpose(1, 2).flatten(2)  # (B, T, d)
+        return self._linear(layer.out, y)
 
     def _feed_forward(self, block: Block, h: Tensor) -> Tensor:
         up, down = block.mlp[0], block.mlp[2]
+        assert isinstance(up, nn.Linear)
+        assert isinstance(down, nn.Linear)
         y = self._linear(down, F.gelu(self._linear(up, h)), block.mlp_blend)
         return y + self._qbnn(block.qbnn, h, block.qbnn_blend) if block.qbnn_blend else y
 
@@ -81,7 +84,5 @@ class TrainingPass:
         state = self._linear(layer.project_in, x)
         weight, entangle = (t.to(self._dtype) for t in layer.masked())
         amplitude = NOISE_SCALE * apqb.temperature(layer.theta)
-        last = Recurrence.apply(
-            state.flatten(0, -2), weight, entangle, amplitude, layer.num_steps, self._noise
-        )
+        last = recurrence(state.flatten(0, -2), weight, entangle, amplitude, layer.num_steps, self._noise)
         return self._linear(layer.project_out, last.view_as(state), blend)

@@ -14,19 +14,43 @@ from train.noise import NoiseTable
 _CHUNK = 1024  # rows of logits at a time
 
 
-class LinearCrossEntropy(torch.autograd.Function):
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """hidden (M, d), weight (V, d), targets (M) with negative ones left out -> nats, a scalar."""
+    return _apply(_LinearCrossEntropy, hidden, weight, targets)
+
+
+def recurrence(
+    state: Tensor, weight: Tensor, entangle: Tensor, amplitude: Tensor, num_steps: int, table: NoiseTable
+) -> Tensor:
+    """Return a QBNN layer's last state, (M, N) like the first; see model/qbnn.py.
+
+    weight W∘M and entangle λ(J∘M) are (N, N), amplitude, the noise's, is (N).
+    """
+    return _apply(_Recurrence, state, weight, entangle, amplitude, num_steps, table)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """q, k, v (R, T, hd), bias (R, T, T) with -inf where a query may not attend -> (R, T, hd)."""
+    return _apply(_Attention, q, k, v, bias)
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    return function.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
     """Cross entropy of a linear layer's logits, summed over the rows: never are all logits in memory.
 
     The gradient takes the logits' place in the forward pass already, so they are never read again.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
-        """hidden (M, d), weight (V, d), targets (M) with negative ones left out -> nats, a scalar."""
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         low = weight.to(hidden.dtype)
         logits = hidden.new_empty(min(_CHUNK, len(hidden)), len(weight))
         d_hidden, d_weight, nats = torch.empty_like(hidden), torch.zeros_like(low), 0.0
-        for rows, ids, d_rows in zip(*(t.split(_CHUNK) for t in (hidden, targets, d_hidden)), strict=True):
+        parts = (torch.split(tensor, _CHUNK) for tensor in (hidden, targets, d_hidden))
+        for rows, ids, d_rows in zip(*parts, strict=True):
             chunk = torch.mm(rows, low.t(), out=logits[: len(rows)])
             nats += kernels().call("cross_entropy", chunk, ids, *chunk.shape)
             torch.mm(chunk, low, out=d_rows)
@@ -35,17 +59,17 @@ class LinearCrossEntropy(torch.autograd.Function):
         return torch.tensor(nats)
 
     @staticmethod
-    def backward(ctx: Any, d_nats: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_nats: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients, from the scalar's own."""
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden.mul_(d_nats), d_weight.mul_(d_nats), None
 
 
-class Recurrence(torch.autograd.Function):
+class _Recurrence(torch.autograd.Function):
     """The time steps of a QBNN layer, from its first state to its last; see model/qbnn.py."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         state: Tensor,
         weight: Tensor,
@@ -54,7 +78,6 @@ class Recurrence(torch.autograd.Function):
         num_steps: int,
         table: NoiseTable,
     ) -> Tensor:
-        """state (M, N), weight W∘M and entangle λ(J∘M) (N, N), amplitude of the noise (N) -> (M, N)."""
         steps: list[Tensor] = []
         for _ in range(num_steps):
             u, after = torch.empty_like(state), torch.empty_like(state)
@@ -67,7 +90,7 @@ class Recurrence(torch.autograd.Function):
         return state
 
     @staticmethod
-    def backward(ctx: Any, d_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_last: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of state, weight, entangle and amplitude."""
         weight, entangle, amplitude, *steps, after = ctx.saved_tensors
         d_weight, d_entangle = torch.zeros_like(weight), torch.zeros_like(entangle)
@@ -87,18 +110,17 @@ class Recurrence(torch.autograd.Function):
         return d_state, d_weight, d_entangle, d_amplitude, None, None
 
 
-class Attention(torch.autograd.Function):
+class _Attention(torch.autograd.Function):
     """Scaled dot-product attention by two products and a softmax: the soonest for some hundred tokens."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
-        """q, k, v (R, T, hd), bias (R, T, T) with -inf where a query may not attend -> (R, T, hd)."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         p = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1])).softmax(-1)
         ctx.save_for_backward(q, k, v, p)
         return p @ v
 
     @staticmethod
-    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of q, k and v."""
         q, k, v, p = ctx.saved_tensors
         scale = 1 / math.sqrt(q.shape[-1])

@@ -65,7 +65,7 @@ def orthogonalise(matrices: list[Tensor], group: Group) -> list[Tensor]:
             stack = torch.stack([_wide(matrices[number]) for number in mine]).bfloat16()
             for number, update in zip(mine, _newton_schulz(stack), strict=True):
                 _wide(updates[number]).copy_(update)
-    sums = group.sum(updates).split([update.numel() for update in updates])
+    sums = torch.split(group.sum(updates), [update.numel() for update in updates])
     return [flat.view_as(update) for flat, update in zip(sums, updates, strict=True)]
 
 

@@ -65,7 +65,7 @@ class Optimizer:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = lr
         self._adamw.step()
-        self._muon.step(group)  # the last: its message takes the place of the gradients
+        self._muon.step(group)
         return update
 
     def zero_grad(self) -> None:

@@ -51,10 +51,7 @@ class Group(Protocol):
         """How many processes there are."""
 
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the parts in one flat tensor, summed over all processes; it holds until the next call.
-
-        Raises GroupError.
-        """
+        """Return the parts in one flat tensor, summed over all processes. Raises GroupError."""
 
 
 class Alone:
@@ -80,13 +77,13 @@ class _Neighbours:
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
         length = sum(part.numel() for part in parts)
         rows = self._rows[:, :length]
-        *own, sums = rows
-        _flat(parts, own[self.rank])
+        sums = rows[-1]
+        _flat(parts, rows[self.rank])
         self._wait()
         here = slice(length * self.rank // self.size, length * (self.rank + 1) // self.size)
         torch.sum(rows[:-1, here], 0, out=sums[here])
         self._wait()
-        return sums
+        return sums.clone()  # the other processes read it, too
 
     def _wait(self) -> None:
         try:
@@ -125,7 +122,8 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
     if size == 1:
         yield Alone()
         return
-    rows = torch.empty(size + 1, capacity).share_memory_()
+    rows = torch.empty(size + 1, capacity)
+    rows.share_memory_()  # type: ignore[no-untyped-call]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         others = [

@@ -80,7 +80,8 @@ def _loop(
     while True:
         ids = torch.randint(10, SIZE.vocab_size, (batch_size, length + 1))
         optimizer.zero_grad()
-        F.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        loss = F.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
         optimizer.step()
         yield batch_size * length

@@ -15,7 +15,7 @@ from model.network import NeuroQ
 from tests.conftest import tiny_config
 from train.batches import Batch, collate
 from train.forward import TrainingPass
-from train.functions import Attention, LinearCrossEntropy, Recurrence
+from train.functions import attention, linear_cross_entropy, recurrence
 from train.loss import make_loss, reference_loss
 from train.native import library
 from train.native.library import kernels
@@ -96,7 +96,7 @@ def test_the_recurrence_s_gradient_is_that_of_its_formula() -> None:
     ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
 
     torch.manual_seed(1)
-    y = Recurrence.apply(*ours, 2, table)
+    y = recurrence(*ours, 2, table)
     torch.manual_seed(1)
     state, weight, entangle, amplitude = plain
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_attention_is_pytorch_s() -> None:
     ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
     visible = torch.ones(9, 9, dtype=torch.bool).tril().expand(4, -1, -1)
     bias = torch.zeros(4, 9, 9).masked_fill(~visible, float("-inf"))
-    y = Attention.apply(*ours, bias)
+    y = attention(*ours, bias)
     expected = torch.nn.functional.scaled_dot_product_attention(*plain, attn_mask=visible)
     assert torch.allclose(y, expected, atol=1e-6)
     y.square().sum().backward()
@@ -151,7 +151,7 @@ def test_linear_cross_entropy_is_pytorch_s(rows: int) -> None:
     targets[1] = -100
     inputs = torch.randn(rows, 8), torch.randn(60, 8)
     ours, plain = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
-    nats = LinearCrossEntropy.apply(*ours, targets)
+    nats = linear_cross_entropy(*ours, targets)
     expected = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T, targets, reduction="sum")
     assert nats.item() == pytest.approx(expected.item(), rel=1e-5)
     (nats / 7).backward()
