@@ -13,17 +13,19 @@ from click.core import ParameterSource
 
 from model.checkpoint import CheckpointError
 from model.tokenizer import TokenizerError
+from train import torchrun
 from train.arguments import PRECISIONS, PRESETS, TrainingArguments
 from train.corpus import CorpusError
 from train.loop import TrainingError
-from train.run import resume, start
+from train.run import follow, resume, start
 from train.state import TrainingState, state_path
 
 _HELP = {
     "epochs": "Passes over the text.",
     "minutes": "Wall time after which the run ends, its schedule fitted to it; 0: only the epochs count.",
     "tied": "Use the token embedding as the output head, too.",
-    "batch_size": "Windows a step.",
+    "batch_size": "Windows a step, over all processes together.",
+    "gradient_accumulation_steps": "Batches a step: their gradients add up, their memory does not.",
     "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
@@ -33,7 +35,7 @@ _HELP = {
     "vocab_size": "Symbols of the tokenizer, fewer when the text cannot carry them.",
     "validation_fraction": "Share of the documents that is held out.",
     "precision": "|".join(PRECISIONS) + "; auto takes bf16 where the processor has it.",
-    "processes": "Processes of one thread each (CPU).",
+    "processes": "Processes of one thread each (CPU); torchrun sets it.",
     "seed": "The same seed, text and arguments give the same weights.",
     "word_dropout": "Share of the words in users' turns that are blanked.",
     "warmup": "Share of the run in which the learning rate rises.",
@@ -76,7 +78,8 @@ def main(
     report: bool,
     **values: Any,
 ) -> None:
-    """Train on TEXTS: .txt or .jsonl files, folders of them, or - for standard input.
+    """Train on TEXTS: .txt, .jsonl (also .gz, .zst), .parquet, .arrow, folders of them, or - for standard
+    input.
 
     Without TEXTS the built-in corpus is used. Writes a checkpoint and its tokenizer; Ctrl-C saves and ends.
     """
@@ -85,6 +88,8 @@ def main(
         for name, value in values.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    if torchrun.rank() > 0:
+        sys.exit(0 if follow() else 130)
     if texts or more_texts:
         given["texts"] = (*texts, *more_texts)
     try:

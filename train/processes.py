@@ -45,11 +45,14 @@ class Alone:
         """Nothing to add."""
 
 
-class _Gloo:
+class Distributed:
+    """The group that torch.distributed was initialised with."""
+
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def sum(self, tensor: Tensor) -> None:
+        """Add up over loopback, a network or NVLink."""
         dist.all_reduce(tensor)
 
 
@@ -73,7 +76,7 @@ def group(size: int, work: Callable[..., Any], *args: Any) -> Iterator[Group]:
             process.start()
         try:
             _join(0, size, store)
-            yield _Gloo()
+            yield Distributed()
         finally:
             _stop(others)
 
@@ -83,7 +86,7 @@ def _run(rank: int, size: int, store: Path, work: Callable[..., Any], args: tupl
     torch.set_num_threads(1)
     _join(rank, size, store)
     try:
-        work(_Gloo(), *args)
+        work(Distributed(), *args)
     except RuntimeError:
         os._exit(1)  # process 0 has gone: there is nothing to save here
 

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, tokenizer_path, weights_sha256
-from model.dialogue import Style
-from model.tokenizer import Tokenizer
 from train.angles import measure_angles
 from train.arguments import TrainingArguments
 from train.clock import Clock
-from train.corpus import Document
+from train.data import Data
+from train.encoded import EncodedDocument, EncodedDocuments
 from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, is_due
 from train.licences import summary
 from train.loop import StepReport, Trainer
@@ -32,22 +31,7 @@ from train.summary import Summary
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
-
-
-@dataclass(frozen=True)
-class Data:
-    """The documents of a run, parted, with the tokenizer that reads them."""
-
-    train: list[Document]
-    validation: list[Document]
-    fingerprint: str
-    tokenizer: Tokenizer
-    licences: list[dict[str, Any]]
-
-    @property
-    def style(self) -> Style:
-        """How the model will be asked: as a dialogue when it saw any, else as text to go on with."""
-        return "dialogue" if any(document.turns for document in self.train) else "text"
+_Parts = dict[str, EncodedDocuments | list[EncodedDocument]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +73,7 @@ class Recorder:
         epoch_ended = self._trainer.position.batch == 0
         self._metrics["tokens_per_second"] = round(progress.tokens_per_second)
         if epoch_ended:
-            self._metrics |= self._evaluate(validation=self._data.validation)
+            self._metrics |= self._evaluate({"validation": self._data.validation})
             self._record(report.position.epoch + 1)
             progress.say(f"epoch {report.position.epoch + 1}/{self._arguments.epochs}: {self._summary()}")
         if epoch_ended or report.stopped or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
@@ -97,14 +81,13 @@ class Recorder:
 
     def finish(self, say: Callable[[str], None], *, with_report: bool) -> Outcome:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
-        sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
-        parts = {"train": sample}
+        parts: _Parts = {"train": self._data.train.sample(_TRAIN_SCORE_DOCUMENTS)}
         was_scored = self._trainer.position.batch == 0 and "validation_bits_per_char" in self._metrics
         if not was_scored:  # by the epoch's end
             parts["validation"] = self._data.validation
-        self._metrics |= self._evaluate(**parts)
+        self._metrics |= self._evaluate(parts)
         self._metrics["bits_per_char_by_precision"] = bits_per_char_by_precision(
-            self._trainer.model, self._data.tokenizer, self._data.validation
+            self._trainer.model, self._data.validation
         )
         checkpoint = self.save()
         if self._trainer.is_finished:
@@ -146,11 +129,11 @@ class Recorder:
             )
             self._history.evaluations.append(evaluation)
 
-    def _evaluate(self, **parts: list[Document]) -> dict[str, Any]:
+    def _evaluate(self, parts: _Parts) -> dict[str, Any]:
         """Return NAME_bits_per_char of each part, None for a part without documents."""
-        model, tokenizer = self._trainer.model, self._data.tokenizer
+        model = self._trainer.model
         return {
-            f"{name}_bits_per_char": round(score(model, tokenizer, part).bits_per_char, 4) if part else None
+            f"{name}_bits_per_char": round(score(model, part).bits_per_char, 4) if len(part) else None
             for name, part in parts.items()
         }
 
@@ -187,7 +170,7 @@ class Recorder:
         )
 
     def _lineage(self) -> dict[str, Any]:
-        documents = self._data.train + self._data.validation
+        parts = (self._data.train, self._data.validation)
         return {
             "code_version": __version__,
             "trained_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -195,8 +178,8 @@ class Recorder:
             "data": {
                 "sources": list(self._arguments.texts) or ["built-in corpus"],
                 "fingerprint": self._data.fingerprint,
-                "documents": len(documents),
-                "characters": sum(document.num_characters for document in documents),
+                "documents": sum(map(len, parts)),
+                "characters": sum(part.num_characters for part in parts),
                 "licences": self._data.licences,
             },
             "arguments": self._arguments.to_dict(),

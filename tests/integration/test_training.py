@@ -233,7 +233,7 @@ def test_the_seeds_names_and_defaults() -> None:
     printed = " ".join(train("--help").stdout.split())
     for option in (
         "--epochs INTEGER Passes over the text. [default: 25]",
-        "--batch_size, --batch-size INTEGER Windows a step. [default: 16]",
+        "--batch_size, --batch-size INTEGER Windows a step, over all processes together. [default: 16]",
         "[default: 0.002]",
         "[default: 48]",
         "[default: checkpoints/neuroq_checkpoint.pt]",
