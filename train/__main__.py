@@ -88,11 +88,11 @@ def main(
         for name, value in values.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    if torchrun.rank() > 0:
-        sys.exit(0 if follow() else 130)
     if texts or more_texts:
         given["texts"] = (*texts, *more_texts)
     try:
+        if torchrun.rank() > 0:
+            sys.exit(follow())
         if resuming:
             state = _interrupted_run(Path(values["checkpoint_path"]), given)
             outcome = resume(state, _say, with_report=report)

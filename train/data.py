@@ -15,7 +15,7 @@ from train.corpus import BUILT_IN, Corpus, files_of
 from train.document import CorpusError
 from train.encoded import EncodedDocument, EncodedDocuments
 from train.licences import licences_of
-from train.survey import Survey, survey
+from train.survey import SAMPLE_CHARACTERS, Survey, survey
 from train.token_cache import CacheKey, TokenCache, cache_path, find_cache, write_cache
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
@@ -83,7 +83,8 @@ def _read(
 ) -> Data:
     """Read the text once to survey it, and once more to encode it unless a cache holds it."""
     stamp = corpus.stamp
-    found = survey(corpus, arguments.validation_fraction)
+    sample = 0 if tokenizer else SAMPLE_CHARACTERS
+    found = survey(corpus, arguments.validation_fraction, sample)
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(

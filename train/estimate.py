@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from model.config import ModelConfig
-from model.network import NeuroQ
 from train import torchrun
 from train.arguments import TrainingArguments
 from train.loop import TrainingError
@@ -41,26 +40,22 @@ class Needs:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a run: parameters, bytes of each of `num_processes` on this machine, and seconds of `num_steps`."""
+    """Bytes of each of `num_processes` on this machine, and seconds of all steps.
 
-    num_parameters: int
+    `limit` are the seconds after which the run ends before them, 0 for none.
+    """
+
     needs: Needs
     num_processes: int
     num_steps: int
     seconds: float
+    limit: float
     available: int
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all processes on this machine."""
         return self.num_processes * self.needs.total
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{name} {_size(value)}" for name, value in vars(self.needs).items())
-        return (
-            f"estimate: {_size(self.num_bytes)} of memory, {_size(self.available)} are free "
-            f"({self.num_processes} x {parts}); {_duration(self.seconds)} for {self.num_steps:,} steps"
-        )
 
     @property
     def warning(self) -> str | None:
@@ -72,11 +67,15 @@ class Estimate:
             "and more --gradient_accumulation_steps, or with fewer --processes"
         )
 
-
-def num_parameters(config: ModelConfig) -> int:
-    """Return how many parameters a network has, without making it."""
-    with torch.device("meta"):
-        return NeuroQ(config).num_parameters
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {_size(value)}" for name, value in vars(self.needs).items())
+        time = f"{_duration(self.seconds)} for {self.num_steps:,} steps"
+        if 0 < self.limit < self.seconds:
+            time = f"{_duration(self.limit)} (--minutes; {time})"
+        return (
+            f"estimate: {_size(self.num_bytes)} of memory ({self.num_processes} x {parts}), "
+            f"{_size(self.available)} are free; {time}"
+        )
 
 
 def estimate(arguments: TrainingArguments, config: ModelConfig, num_tokens: int, epochs: float) -> Estimate:
@@ -86,48 +85,54 @@ def estimate(arguments: TrainingArguments, config: ModelConfig, num_tokens: int,
     gradients and the optimiser's state.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available, num_here = available_bytes(device), 1 if device.type == "cuda" else _processes_here(arguments)
-    needs = _needs_without_activations(arguments, num_parameters(config), device)
-    if num_here * needs.total > available:
-        raise TrainingError(
-            f"{num_parameters(config):,} parameters in {num_here} process(es) need "
-            f"{_size(num_here * needs.total)} of memory, {_size(available)} are free: take a smaller network "
-            "or fewer --processes"
-        )
+    num_here = 1 if device.type == "cuda" else _processes_here(arguments)
+    available = available_bytes(device)
+    program = resident_bytes() if device.type == "cpu" else 0
+    _require(num_here * _needs(arguments, _least_parameters(config), 0, program).total, available)
     cost = measure(arguments, config)
-    windows = -(-arguments.batch_size // arguments.processes)  # of a process, at a time
+    windows = math.ceil(arguments.batch_size / arguments.processes)  # of a process, at a time
     scored = WINDOWS_PER_BATCH * config.context_length * config.vocab_size * _LOGIT
-    num_steps = math.ceil(epochs * num_tokens / (_batch(arguments) * arguments.seq_length))
-    seconds = num_steps * (
-        cost.seconds_per_step + cost.seconds_per_window * windows * arguments.gradient_accumulation_steps
-    )
-    seconds *= max(1.0, num_here / (os.cpu_count() or 1)) if device.type == "cpu" else 1.0
+    activations = max(round(cost.bytes_per_window * windows), scored)
+    steps = arguments.gradient_accumulation_steps
+    num_steps = math.ceil(epochs * num_tokens / (arguments.batch_size * steps * arguments.seq_length))
+    seconds = num_steps * (cost.seconds_per_step + cost.seconds_per_window * windows * steps)
+    crowd = max(1.0, num_here / (os.cpu_count() or 1)) if device.type == "cpu" else 1.0
     return Estimate(
-        num_parameters=num_parameters(config),
-        needs=replace(needs, activations=max(round(cost.bytes_per_window * windows), scored)),
+        needs=_needs(arguments, cost.num_parameters, activations, program),
         num_processes=num_here,
         num_steps=num_steps,
-        seconds=min(seconds, 60 * arguments.minutes or seconds),
+        seconds=crowd * seconds,
+        limit=60 * arguments.minutes,
         available=available,
     )
 
 
-def _needs_without_activations(arguments: TrainingArguments, count: int, device: torch.device) -> Needs:
+def _needs(arguments: TrainingArguments, num_parameters: int, activations: int, program: int) -> Needs:
     return Needs(
-        weights=_WEIGHTS * count,
-        gradients=_GRADIENTS * count * (2 if arguments.processes > 1 else 1),
-        optimizer=_OPTIMIZER * count,
-        activations=0,
-        program=resident_bytes() if device.type == "cpu" else 0,
+        weights=_WEIGHTS * num_parameters,
+        gradients=_GRADIENTS * num_parameters * (2 if arguments.processes > 1 else 1),
+        optimizer=_OPTIMIZER * num_parameters,
+        activations=activations,
+        program=program,
     )
+
+
+def _least_parameters(config: ModelConfig) -> int:
+    """Return what any transformer of this size has, in no time: a network is not made to no avail."""
+    width, layers = config.embed_dim, config.num_layers
+    return config.vocab_size * width + 12 * layers * width**2
+
+
+def _require(num_bytes: int, available: int) -> None:
+    if num_bytes > available:
+        raise TrainingError(
+            f"the network needs {_size(num_bytes)} of memory, {_size(available)} are free: choose a lower "
+            "--embed_dim, --num_layers or --processes"
+        )
 
 
 def _processes_here(arguments: TrainingArguments) -> int:
     return torchrun.num_here() if torchrun.is_launched() else arguments.processes
-
-
-def _batch(arguments: TrainingArguments) -> int:
-    return arguments.batch_size * arguments.gradient_accumulation_steps
 
 
 def _size(num_bytes: float) -> str:

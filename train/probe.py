@@ -22,6 +22,7 @@ _PATIENCE = 5.0  # seconds, after which the probe does no further step
 class Cost:
     """Of one process: seconds a step, seconds more for each window, bytes held for each window."""
 
+    num_parameters: int
     seconds_per_step: float
     seconds_per_window: float
     bytes_per_window: float
@@ -53,7 +54,11 @@ def measure(arguments: TrainingArguments, config: ModelConfig) -> Cost:
             reports.append(report)
             if sum(report.seconds for report in reports) > _PATIENCE:
                 break
-    return Cost(*_fit([report.seconds for report in reports], windows), held.num_bytes / windows)
+    return Cost(
+        trainer.model.num_parameters,
+        *_fit([report.seconds for report in reports], windows),
+        held.num_bytes / windows,
+    )
 
 
 def _documents(num_windows: int, seq_length: int, config: ModelConfig) -> EncodedDocuments:

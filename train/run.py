@@ -83,8 +83,11 @@ def make_trainer(
     return trainer
 
 
-def follow() -> bool:
-    """Do what the processes that torchrun started beside the first do; tell whether the run finished."""
+def follow() -> int:
+    """Do what the processes that torchrun started beside the first do, and return the exit code.
+
+    A TrainingError comes to all of them, and the first one tells it.
+    """
     finished = False
 
     def work(group: Group, *parts: Any) -> None:
@@ -92,8 +95,11 @@ def follow() -> bool:
         with _interruptible() as interrupted:
             finished = _work(group, interrupted, *parts)
 
-    torchrun.follow(work)
-    return finished
+    try:
+        torchrun.follow(work)
+    except TrainingError:
+        return 1
+    return 0 if finished else 130
 
 
 def _work(

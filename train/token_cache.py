@@ -95,12 +95,27 @@ def write_cache(
 ) -> TokenCache:
     """Write documents, each with whether it is held out, and map them; older caches at `path` go.
 
-    The files get their folder's name when they are whole, so nobody ever sees a part of a cache.
+    The files get their folder's name when they are whole, so nobody ever sees a part of a cache. Raises
+    CorpusError when the disk is full, and leaves nothing behind.
     """
+    ids = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+    try:
+        _write(path, key, documents, ids, stamp)
+    except OSError as error:
+        raise CorpusError(f"the token cache {path} cannot be written: {error.strerror}") from error
+    return TokenCache.open(path / key.name)
+
+
+def _write(
+    path: Path,
+    key: CacheKey,
+    documents: Iterable[tuple[EncodedDocument, bool]],
+    ids: np.dtype[Any],
+    stamp: Stamp,
+) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for old in path.iterdir():
         shutil.rmtree(old)
-    ids = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
     with tempfile.TemporaryDirectory(dir=path, prefix=".new-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / key.name
         folder.mkdir()
@@ -112,7 +127,6 @@ def write_cache(
         with (folder / _DESCRIPTION).open("wb") as file:
             _write_through(file, json.dumps(description, ensure_ascii=False, indent=1).encode())
         folder.rename(path / key.name)
-    return TokenCache.open(path / key.name)
 
 
 class _PartWriter:
