@@ -63,7 +63,7 @@ def test_memory_does_not_grow_with_the_text(
     (tmp_path / "t.model").write_bytes(tokenizer.model_bytes)
     lines = [line for document in documents for line in document.lines if len(line) > 5]
     peaks, sizes = [], []
-    for name, repeats in (("small", 1), ("large", 200)):
+    for name, repeats in (("small", 1), ("large", 130)):
         path = tmp_path / f"{name}.txt"
         with path.open("w", encoding="utf-8") as file:
             for number in range(repeats):
