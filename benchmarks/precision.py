@@ -21,6 +21,7 @@ from model.tokenizer import Tokenizer
 from model.torch_decoder import TorchDecoder
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import Document, read_documents
+from train.encoded import encode
 from train.precision import bits_per_char_by_precision
 
 NUM_PROMPTS, NUM_NEW_TOKENS, MAX_PROMPT_TOKENS = 50, 200, 50
@@ -57,7 +58,7 @@ def main(texts: tuple[str, ...], checkpoint_path: str, output: str) -> None:
     checkpoint.check_tokenizer(tokenizer)
     documents = read_documents(texts)
     network = checkpoint.build().freeze()
-    scores = bits_per_char_by_precision(network, tokenizer, documents)
+    scores = bits_per_char_by_precision(network, encode(documents, tokenizer))
     prompts = prompts_of(documents, tokenizer)
     same = same_greedy_texts(network, prompts)
     page = _page(scores, same, len(prompts), sum(d.num_characters for d in documents))

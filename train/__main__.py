@@ -16,7 +16,8 @@ _HELP = {
     "epochs": "Passes over the text.",
     "minutes": "Wall time after which the run ends, its schedule fitted to it; 0: only the epochs count.",
     "tied": "Use the token embedding as the output head, too.",
-    "batch_size": "Windows a step.",
+    "batch_size": "Windows a step, over all processes together.",
+    "gradient_accumulation_steps": "Batches a step: their gradients add up, their memory does not.",
     "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
@@ -26,7 +27,7 @@ _HELP = {
     "vocab_size": "Symbols of the tokenizer, fewer when the text cannot carry them.",
     "validation_fraction": "Share of the documents that is held out.",
     "precision": "|".join(PRECISIONS) + "; auto takes bf16 where the processor has it.",
-    "processes": "Processes of one thread each (CPU).",
+    "processes": "Processes of one thread each (CPU); torchrun sets it.",
     "seed": "The same seed, text and arguments give the same weights.",
     "word_dropout": "Share of the words in users' turns that are blanked.",
     "warmup": "Share of the run in which the learning rate rises.",
@@ -70,7 +71,8 @@ def main(
     report: bool,
     **values: Any,
 ) -> None:
-    """Train on TEXTS: .txt or .jsonl files, folders of them, or - for standard input.
+    """Train on TEXTS: .txt, .jsonl (also .gz, .zst), .parquet, .arrow, folders of them, or - for standard
+    input.
 
     Without TEXTS the built-in corpus is used. Writes a checkpoint and its tokenizer; Ctrl-C saves and ends.
     """

@@ -12,6 +12,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "minutes": (0.0, 1_000_000.0),
     "batch_size": (1, 65_536),
+    "gradient_accumulation_steps": (1, 65_536),
     "lr": (1e-8, 10.0),
     "matrix_lr": (1e-8, 10.0),
     "join": (0.0, 1.0),
@@ -34,15 +35,17 @@ class TrainingArguments:
     """What fixes a run: the same arguments and text give the same checkpoint on the same machine.
 
     `texts` are files, folders or `-`; none means the built-in corpus. `batch_size` counts windows of
-    `seq_length` tokens, over all processes together. `warmup` is a share of the run. With `minutes` the run
-    ends when they or the epochs are over, and how far it gets depends on the machine. With `patience` it ends
-    after so many evaluations without a better one, and the best weights are kept (train/early_stopping.py).
+    `seq_length` tokens, over all processes together; a step takes `gradient_accumulation_steps` batches one
+    after the other. `warmup` is a share of the run. With `minutes` the run ends when they or the epochs are
+    over, and how far it gets depends on the machine. With `patience` it ends after so many evaluations
+    without a better one, and the best weights are kept (train/early_stopping.py).
     """
 
     texts: tuple[str, ...] = ()
     epochs: int = 25
     minutes: float = 0.0
     batch_size: int = 16
+    gradient_accumulation_steps: int = 1
     lr: float = 0.002
     seq_length: int = 48
     checkpoint_path: str = DEFAULT_CHECKPOINT_PATH
@@ -98,6 +101,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "matrix_lr": 0.02,
         "dropout": 0.0,
         "validation_fraction": 0.01,
+    },
+    # About 100 million parameters on a text of gigabytes, for machines with a GPU or many cores.
+    "base": {
+        "epochs": 1,
+        "batch_size": 16,
+        "gradient_accumulation_steps": 8,
+        "seq_length": 512,
+        "vocab_size": 32_000,
+        "embed_dim": 640,
+        "num_heads": 10,
+        "num_layers": 12,
+        "num_neurons": 256,
+        "tied": True,
+        "lr": 0.003,
+        "matrix_lr": 0.01,
+        "dropout": 0.0,
+        "validation_fraction": 0.001,
     },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {

@@ -8,14 +8,13 @@ from typing import Any
 
 from model.checkpoint import Checkpoint, CheckpointError
 from model.tokenizer import TokenizerError
+from train import torchrun
 from train.arguments import TrainingArguments
 from train.corpus import CorpusError
 from train.loop import TrainingError
 from train.processes import GroupError
-from train.run import resume, start
+from train.run import INTERRUPTED, follow, resume, start
 from train.state import TrainingState, state_path
-
-INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
 
 
 def run(
@@ -28,6 +27,8 @@ def run(
 ) -> int:
     """Train with the arguments that were `given`, or go on with their run; return the exit status."""
     try:
+        if torchrun.rank() > 0:
+            return follow()
         arguments = TrainingArguments(**{**preset, **given})
         path = Path(arguments.checkpoint_path)
         if resuming and state_path(path).exists():

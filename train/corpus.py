@@ -1,91 +1,120 @@
-"""Corpora: text files, JSON Lines and standard input, read as documents."""
+"""Corpora: text files, JSON Lines, tables and standard input, read as a stream of documents."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
+import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from tempfile import _TemporaryFileWrapper
 
-from model.dialogue import Turn, encode_dialogue, encode_text
-from model.tokenizer import Tokenizer
-from train.encodings import explain
+import numpy as np
+
+from train.document import CorpusError, Document
+from train.readers.lines import COMPRESSIONS, Lines
+from train.readers.records import read_json_lines
+from train.readers.tables import is_saved_dataset, read_arrow, read_parquet
+from train.readers.text import read_text
+
+__all__ = ["BUILT_IN", "STANDARD_INPUT", "Corpus", "CorpusError", "Document", "files_of", "fingerprint"]
+__all__ += ["highest_held_out", "read_documents", "split"]
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "corpus"
 STANDARD_INPUT = "-"
-_SUFFIXES = (".txt", ".jsonl")
-_RECORD = '{"text": …} or {"turns": [{"role": "user" or "assistant", "text": …}, …]}'
+_READERS: dict[str, Callable[[Path], Iterator[Document]]] = {
+    ".txt": lambda path: read_text(Lines(path, str(path))),
+    ".jsonl": lambda path: read_json_lines(Lines(path, str(path))),
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+}
+_TRAIN, _OTHERS = (re.compile(rf"(?:{names})(?![a-z])") for names in ("train", "validation|valid|dev|test"))
 
 
-class CorpusError(ValueError):
-    """A corpus is missing, empty, or not readable as what its name says."""
+class Corpus:
+    """The documents of files, folders of files, or `-` for standard input.
 
+    Each iteration reads them anew, one at a time, so that a corpus may be larger than memory. Raises
+    CorpusError where something cannot be read or nothing is there.
+    """
 
-@dataclass(frozen=True)
-class Document:
-    """One dialogue (its turns) or one plain text; training and validation never share a document."""
+    def __init__(self, sources: Iterable[str]) -> None:
+        self.sources = tuple(sources)
 
-    text: str = ""
-    turns: tuple[Turn, ...] = ()
+    def __iter__(self) -> Iterator[Document]:
+        is_empty = True
+        for source in self.sources:
+            for document in self._read(source):
+                is_empty = False
+                yield document
+        if is_empty:
+            raise CorpusError(f"the corpus holds no text: {', '.join(self.sources)}")
 
     @property
-    def num_characters(self) -> int:
-        """Characters scored: the content, a line break between turns, and one for the end."""
-        if self.turns:
-            return sum(len(turn.text) + 1 for turn in self.turns)
-        return len(self.text) + 1
+    def stamp(self) -> list[list[str | int]] | None:
+        """Path, size and time of change of each file: while they stay, so does the text.
 
-    @property
-    def lines(self) -> list[str]:
-        """The content without role markers, for training a tokenizer."""
-        return [turn.text for turn in self.turns] or self.text.splitlines()
+        None where nobody can tell: standard input, or a file that is away.
+        """
+        if STANDARD_INPUT in self.sources:
+            return None
+        try:
+            states = [(path, path.stat()) for path in files_of(self.sources)]
+        except OSError:
+            return None
+        return [[str(path.resolve()), state.st_size, state.st_mtime_ns] for path, state in states]
 
-    @property
-    def digest(self) -> bytes:
-        """A hash of the content and the roles."""
-        parts = [f"{turn.role}\0{turn.text}" for turn in self.turns] or [self.text]
-        return hashlib.sha256("\0".join(parts).encode()).digest()
+    def _read(self, source: str) -> Iterator[Document]:
+        if source == STANDARD_INPUT:
+            lines = Lines(Path(self._standard_input.name), "standard input")
+            first = next((line for line in lines if line.strip()), "")
+            yield from read_json_lines(lines) if first.lstrip().startswith("{") else read_text(lines)
+            return
+        for path in files_of([source]):
+            yield from _reader(path)(path)
 
-    def encode(self, tokenizer: Tokenizer) -> list[int]:
-        """Return the token ids with begin, markers and end."""
-        return encode_dialogue(tokenizer, self.turns) if self.turns else encode_text(tokenizer, self.text)
+    @cached_property
+    def _standard_input(self) -> _TemporaryFileWrapper[bytes]:
+        """A copy, since standard input can be read only once; it goes with the corpus."""
+        copy = tempfile.NamedTemporaryFile(prefix="neuroq-")  # noqa: SIM115
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        return copy
 
 
 def read_documents(sources: Iterable[str]) -> list[Document]:
-    """Read files, folders of .txt and .jsonl files, or `-` for standard input. Raises CorpusError."""
-    names = list(sources)
-    documents = [document for source in names for document in _read_source(source)]
-    if not documents:
-        raise CorpusError(f"the corpus holds no text: {', '.join(names)}")
-    return documents
+    """Read the whole of a corpus that fits into memory. Raises CorpusError."""
+    return list(Corpus(sources))
 
 
 def files_of(sources: Iterable[str]) -> list[Path]:
     """Return the files that are read for the sources; standard input has none."""
     files: list[Path] = []
     for path in (Path(source) for source in sources if source != STANDARD_INPUT):
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-            if not inside:
-                raise CorpusError(f"{path}: there is no .txt or .jsonl file in this folder")
-            files += inside
-        else:
-            files.append(path)
+        files += _files_in(path) if path.is_dir() else [path]
     return files
+
+
+def highest_held_out(keys: np.ndarray, validation_fraction: float) -> int:
+    """Return the highest key (Document.key) that is held out for validation, -1 when none is.
+
+    Which documents are held out depends on their content alone, and equal documents stay together.
+    """
+    count = round(validation_fraction * len(keys))
+    if validation_fraction > 0 and len(keys) > 1:
+        count = min(max(count, 1), len(keys) - 1)
+    different = np.unique(keys)
+    return int(different[count - 1]) if 0 < count < len(different) else -1
 
 
 def split(documents: list[Document], validation_fraction: float) -> tuple[list[Document], list[Document]]:
     """Return training and validation documents; which is which depends on the content alone."""
-    count = round(validation_fraction * len(documents))
-    if validation_fraction > 0 and len(documents) > 1:
-        count = min(max(count, 1), len(documents) - 1)
-    held_out = sorted({document.digest for document in documents})[:count]
-    chosen = set(held_out)
-    train = [document for document in documents if document.digest not in chosen]
-    return (train, [d for d in documents if d.digest in chosen]) if train else (documents, [])
+    keys = np.array([document.key for document in documents], np.uint64)
+    highest = highest_held_out(keys, validation_fraction)
+    return [d for d in documents if d.key > highest], [d for d in documents if d.key <= highest]
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
@@ -96,71 +125,31 @@ def fingerprint(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def _read_source(source: str) -> Iterator[Document]:
-    if source == STANDARD_INPUT:
-        content = _decode(sys.stdin.buffer.read(), "standard input")
-        jsonl = content.lstrip().startswith("{")
-        yield from _parse_jsonl(content, "standard input") if jsonl else _parse_text(content)
-        return
-    for file in files_of([source]):
-        yield from _read_file(file)
+def _files_in(folder: Path) -> list[Path]:
+    """Return a folder's files; of a dataset that is parted into train and others, those of train."""
+    paths = sorted(path for path in folder.rglob("*") if _kind(path) in _READERS and path.is_file())
+    paths = [path for path in paths if path.suffix != ".arrow" or is_saved_dataset(path)]
+    if not paths:
+        raise CorpusError(f"{folder}: there is no .txt, .jsonl, .parquet or .arrow file in this folder")
+    names = {path: path.relative_to(folder).parts for path in paths}
+    if not any(_TRAIN.match(part) for parts in names.values() for part in parts):
+        return paths
+    return [path for path in paths if not any(_OTHERS.match(part) for part in names[path])]
 
 
-def _read_file(path: Path) -> Iterator[Document]:
-    if path.suffix not in _SUFFIXES:
+def _reader(path: Path) -> Callable[[Path], Iterator[Document]]:
+    try:
+        return _READERS[_kind(path)]
+    except KeyError:
         raise CorpusError(
-            f"{path}: a corpus is a .txt or .jsonl file, a folder of them, or - for standard input"
-        )
-    try:
-        content = _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}") from error
-    return _parse_jsonl(content, str(path)) if path.suffix == ".jsonl" else _parse_text(content)
+            f"{path}: a corpus is a .txt or .jsonl file (also .gz, .zst), a .parquet or .arrow file, "
+            "a folder of them, or - for standard input"
+        ) from None
 
 
-def _decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{name}, line {line}: {explain(content, error.start)}") from error
-
-
-def _parse_text(content: str) -> Iterator[Document]:
-    """Blank lines part documents; a text without any has one document a line."""
-    blocks = content.strip("\n").split("\n\n")
-    for block in blocks if len(blocks) > 1 else content.splitlines():
-        if block.strip():
-            yield Document(text=block.strip("\n"))
-
-
-def _parse_jsonl(content: str, name: str) -> Iterator[Document]:
-    for number, line in enumerate(content.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield _parse_record(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise CorpusError(f"{name}, line {number}: expected {_RECORD} ({error})") from error
-
-
-def _parse_record(record: dict[str, Any]) -> Document:
-    """Read {"text"}, {"turns": [{"role", "text"}]} or {"messages": [{"role", "content"}]}."""
-    if "text" in record:
-        return Document(text=_string(record["text"]))
-    if "messages" in record:
-        return Document(turns=tuple(_turn(m["role"], m["content"]) for m in record["messages"]))
-    return Document(turns=tuple(_turn(t["role"], t["text"]) for t in record["turns"]))
-
-
-def _turn(role: str, text: str) -> Turn:
-    if role == "user":
-        return Turn("user", _string(text))
-    if role == "assistant":
-        return Turn("assistant", _string(text))
-    raise ValueError(f"role must be user or assistant, got {role!r}")
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"text must be a string that is not blank, got {value!r}")
-    return value
+def _kind(path: Path) -> str:
+    """Return a file's suffix, without that of the compression of a text."""
+    if path.suffix not in COMPRESSIONS:
+        return path.suffix
+    inner = Path(path.stem).suffix
+    return inner if inner in (".txt", ".jsonl") else path.suffix

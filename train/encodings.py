@@ -8,14 +8,14 @@ import re
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 _OTHERS = {"cp932": "Shift_JIS", "euc_jp": "EUC-JP", "utf_16_le": "UTF-16LE", "utf_16_be": "UTF-16BE"}
 _KANA = re.compile("[\u3041-\u30ff]")
-_SAMPLE = 1 << 16  # bytes
+SAMPLE = 1 << 16  # bytes
 
 
-def explain(content: bytes, position: int) -> str:
-    """Return what is wrong with bytes of which the one at `position` is not UTF-8."""
-    name = guess(content)
+def explain(byte: int, position: int, beginning: bytes) -> str:
+    """Return what is wrong with a file whose byte at `position` is not UTF-8, by its first SAMPLE bytes."""
+    name = guess(beginning)
     if name is None:
-        return f"not UTF-8: byte {content[position]:#04x} at offset {position}"
+        return f"not UTF-8: byte {byte:#04x} at offset {position}"
     return f"{name}, not UTF-8: convert it, for example with iconv -f {name} -t UTF-8"
 
 
@@ -25,7 +25,7 @@ def guess(content: bytes) -> str | None:
         if content.startswith(mark):
             return name
     for codec, name in _OTHERS.items():
-        if _is_japanese(content[:_SAMPLE], codec):
+        if _is_japanese(content[:SAMPLE], codec):
             return name
     return None
 

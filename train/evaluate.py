@@ -13,6 +13,7 @@ from model.checkpoint import Checkpoint, CheckpointError, file_sha256, tokenizer
 from model.tokenizer import Tokenizer, TokenizerError
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
+from train.encoded import EncodedDocument
 from train.score import score
 
 
@@ -29,7 +30,7 @@ def evaluate_documents(
     tokenizer = Tokenizer.load(tokenizer_file)
     checkpoint.check_tokenizer(tokenizer)
     model = checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
-    result = score(model, tokenizer, documents)
+    result = score(model, (EncodedDocument.of(document, tokenizer) for document in documents))
     return {
         "bits_per_char": round(result.bits_per_char, 4),
         "characters": result.num_characters,

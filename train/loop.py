@@ -15,9 +15,11 @@ import torch
 from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
-from train.batches import EncodedDocument, Window, blank_user_words, collate, plan_epoch
+from train.batches import blank_user_words, collate, micro_batches
+from train.encoded import EncodedDocuments
 from train.loss import make_loss
 from train.optimizer import Optimizer, Update
+from train.plan import EpochPlan, Window
 from train.processes import Group
 
 
@@ -69,7 +71,7 @@ class Trainer:
         self,
         arguments: TrainingArguments,
         config: ModelConfig,
-        documents: list[EncodedDocument],
+        documents: EncodedDocuments,
         build: Callable[[ModelConfig], NeuroQ] = NeuroQ,
     ) -> None:
         self.arguments = arguments
@@ -128,11 +130,11 @@ class Trainer:
                 if self.position.batch == 0:
                     break
 
-    def _plan(self, epoch: int) -> list[list[Window]]:
-        return plan_epoch(
+    def _plan(self, epoch: int) -> EpochPlan:
+        return EpochPlan(
             self._documents,
             length=self.arguments.seq_length,
-            batch_size=self.arguments.batch_size,
+            batch_size=self.arguments.batch_size * self.arguments.gradient_accumulation_steps,
             join=self.arguments.join,
             rng=random.Random(f"{self.arguments.seed}/{epoch}"),
         )
@@ -148,7 +150,8 @@ class Trainer:
         torch.manual_seed(_seed(self.arguments.seed, place.epoch, place.batch, group.rank))
         num_tokens = sum(len(piece) - 1 for window in windows for piece in window)
         self.optimizer.zero_grad()
-        nats = self._backward(windows[group.rank :: group.size], num_tokens)
+        mine = micro_batches(windows[group.rank :: group.size], -(-self.arguments.batch_size // group.size))
+        nats = sum(self._backward(part, num_tokens) for part in mine)
         nats, wishes = self._share(group, nats, wishes)
         if not math.isfinite(nats):
             raise TrainingError(
@@ -164,8 +167,6 @@ class Trainer:
 
     def _backward(self, windows: list[Window], num_tokens: int) -> float:
         """Add this process's share of the gradient of the mean loss over `num_tokens`; return its nats."""
-        if not windows:
-            return 0.0
         batch = collate(windows, length=self.arguments.seq_length)
         loss = self._loss(blank_user_words(batch, self.arguments.word_dropout).to(self.device))
         (loss / num_tokens).backward()  # type: ignore[no-untyped-call]

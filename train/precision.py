@@ -6,21 +6,18 @@ from model.native import build
 from model.native.decoder import NativeDecoder, is_available
 from model.network import NeuroQ
 from model.precision import BFLOAT16, FLOAT32, INT8
-from model.tokenizer import Tokenizer
-from train.corpus import Document
+from train.encoded import EncodedDocuments
 from train.score import score_decoder
 
 
-def bits_per_char_by_precision(
-    network: NeuroQ, tokenizer: Tokenizer, documents: list[Document]
-) -> dict[str, float]:
+def bits_per_char_by_precision(network: NeuroQ, documents: EncodedDocuments) -> dict[str, float]:
     """Return precision -> bits per character; nothing where there is no native decoder or no document."""
-    if not documents or not _is_native():
+    if not len(documents) or not _is_native():
         return {}
     scores = {}
     for precision in (FLOAT32, BFLOAT16, INT8):
         decoder = NativeDecoder(network, num_slots=1, precision=precision)
-        scores[precision] = round(score_decoder(decoder, tokenizer, documents).bits_per_char, 4)
+        scores[precision] = round(score_decoder(decoder, documents).bits_per_char, 4)
     return scores
 
 

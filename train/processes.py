@@ -61,7 +61,21 @@ class Alone:
 
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the parts in one flat tensor."""
-        return _flat(parts)
+        return flat(parts)
+
+
+class Distributed:
+    """The group that torch.distributed was initialised with: over loopback, a network or NVLink."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def sum(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the parts in one flat tensor, summed over all processes. Raises GroupError."""
+        message = flat(parts)
+        with _told():
+            dist.all_reduce(message)
+        return message
 
 
 class _Neighbours:
@@ -78,18 +92,22 @@ class _Neighbours:
         length = sum(part.numel() for part in parts)
         rows = self._rows[:, :length]
         sums = rows[-1]
-        _flat(parts, rows[self.rank])
-        self._wait()
+        flat(parts, rows[self.rank])
+        with _told():
+            dist.barrier()
         here = slice(length * self.rank // self.size, length * (self.rank + 1) // self.size)
         torch.sum(rows[:-1, here], 0, out=sums[here])
-        self._wait()
+        with _told():
+            dist.barrier()
         return sums.clone()  # the other processes read it, too
 
-    def _wait(self) -> None:
-        try:
-            dist.barrier()
-        except RuntimeError as error:
-            raise GroupError("another process of the run has died; go on with --resume") from error
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise GroupError("another process of the run has died; go on with --resume") from error
 
 
 def prepare_processor(size: int) -> None:
@@ -107,7 +125,8 @@ def _keep_freed_memory() -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
-def _flat(parts: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+def flat(parts: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    """Return the numbers of the parts one after the other."""
     return torch.cat([part.flatten() for part in parts], out=out)
 
 

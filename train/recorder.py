@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any
 
 from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, weights_sha256
-from model.dialogue import Style
-from model.tokenizer import Tokenizer
 from train.angles import measure_angles
 from train.arguments import TrainingArguments
 from train.clock import Clock
-from train.corpus import Document
+from train.data import Data
 from train.early_stopping import EarlyStopping, Kept, judge
+from train.encoded import EncodedDocument
 from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, epochs_text, is_due
 from train.licences import summary
 from train.loop import StepReport, Trainer, TrainingError
@@ -33,22 +32,6 @@ from train.text_quality import TextQuality, measure, measure_documents
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
-
-
-@dataclass(frozen=True)
-class Data:
-    """The documents of a run, parted, with the tokenizer that reads them."""
-
-    train: list[Document]
-    validation: list[Document]
-    fingerprint: str
-    tokenizer: Tokenizer
-    licences: list[dict[str, Any]]
-
-    @property
-    def style(self) -> Style:
-        """How the model will be asked: as a dialogue when it saw any, else as text to go on with."""
-        return "dialogue" if any(document.turns for document in self.train) else "text"
 
 
 @dataclass(frozen=True)
@@ -91,8 +74,8 @@ class Recorder:
                 self._parent = file_sha256(self._path)
         else:
             self._history.evaluations.append(Evaluation(0, 0, None, measure_angles(trainer.model)))
-            if data.validation:
-                self._history.held_out_text = measure_documents(data.validation)
+            if len(data.validation):
+                self._history.held_out_text = measure_documents(data.validation, data.tokenizer)
 
     @property
     def is_over(self) -> bool:
@@ -104,7 +87,7 @@ class Recorder:
 
         Raises TrainingError, OSError.
         """
-        if self._arguments.patience and not self._data.validation:
+        if self._arguments.patience and not len(self._data.validation):
             raise TrainingError("patience needs held-out text: give more documents or validation_fraction")
         if not self._history.points:
             self._save_state()
@@ -168,11 +151,12 @@ class Recorder:
         return best
 
     def _with_last_scores(self, kept: Kept) -> Kept:
-        sample = sorted(self._data.train, key=lambda document: document.digest)[:_TRAIN_SCORE_DOCUMENTS]
-        by_precision = bits_per_char_by_precision(
-            self._trainer.model, self._data.tokenizer, self._data.validation
-        )
-        last = {**self._scores(train=sample), "bits_per_char_by_precision": by_precision}
+        last = {
+            "train_bits_per_char": self._score(self._data.train.sample(_TRAIN_SCORE_DOCUMENTS)),
+            "bits_per_char_by_precision": bits_per_char_by_precision(
+                self._trainer.model, self._data.validation
+            ),
+        }
         return replace(kept, metrics={**kept.metrics, **last})
 
     def _evaluate(self, *, is_last: bool) -> None:
@@ -182,7 +166,7 @@ class Recorder:
         text = self._text_quality() if is_sampled or self._arguments.patience else None
         self._metrics = {
             "tokens_per_second": self._tokens_per_second,
-            **self._scores(validation=self._data.validation),
+            "validation_bits_per_char": self._validation_score(),
             **({f"text_{name}": round(value, 4) for name, value in vars(text).items()} if text else {}),
         }
         if text and self._arguments.patience and (self._at_epoch_end or self._trainer.is_finished):
@@ -211,15 +195,14 @@ class Recorder:
         samples = take_samples(self._trainer.model, self._data.tokenizer, self._data.style, DRAWN)
         return measure(sample.text for sample in samples)
 
-    def _scores(self, **parts: list[Document]) -> dict[str, Any]:
-        """Return NAME_bits_per_char of each part, None for a part without documents."""
-        return {f"{name}_bits_per_char": self._score(part) if part else None for name, part in parts.items()}
-
-    def _score(self, documents: list[Document]) -> float:
-        value = score(self._trainer.model, self._data.tokenizer, documents).bits_per_char
+    def _score(self, documents: Iterable[EncodedDocument]) -> float:
+        value = score(self._trainer.model, documents).bits_per_char
         if not math.isfinite(value):
             raise TrainingError(f"the model has become useless, {value} bits per character: try a lower --lr")
         return round(value, 4)
+
+    def _validation_score(self) -> float | None:
+        return self._score(self._data.validation) if len(self._data.validation) else None
 
     def _save_state(self) -> None:
         position = self._trainer.position
@@ -268,7 +251,7 @@ class Recorder:
         )
 
     def _lineage(self, kept: Kept) -> dict[str, Any]:
-        documents = self._data.train + self._data.validation
+        parts = (self._data.train, self._data.validation)
         return {
             "code_version": __version__,
             "trained_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -276,8 +259,8 @@ class Recorder:
             "data": {
                 "sources": list(self._arguments.texts) or ["built-in corpus"],
                 "fingerprint": self._data.fingerprint,
-                "documents": len(documents),
-                "characters": sum(document.num_characters for document in documents),
+                "documents": sum(map(len, parts)),
+                "characters": sum(part.num_characters for part in parts),
                 "licences": self._data.licences,
             },
             "arguments": self._arguments.to_dict(),

@@ -5,28 +5,31 @@ from __future__ import annotations
 import fcntl
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from model.checkpoint import misfit
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
-from train import corpus
+from train import torchrun
 from train.arguments import TrainingArguments
-from train.batches import EncodedDocument, covered_positions
 from train.clock import Clock
-from train.licences import licences_of
+from train.data import Data, load_data
+from train.encoded import EncodedDocuments
+from train.estimate import estimate
 from train.loop import Position, Trainer, TrainingError
-from train.processes import Group, group, prepare_processor
+from train.plan import covered_positions
+from train.processes import Group, GroupError, group, prepare_processor
 from train.progress import ProgressBar
-from train.recorder import Data, Outcome, Recorder
+from train.recorder import Outcome, Recorder
 from train.state import TrainingState
-from train.tokenizer import affordable_vocab_size, train_tokenizer
+from train.token_cache import TokenCache
+
+INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
 
 
 def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
@@ -39,37 +42,20 @@ def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_repo
 
 def resume(state: TrainingState, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted."""
+    if torchrun.is_launched() and torchrun.world_size() != state.arguments.processes:
+        raise TrainingError(
+            f"the run began with {state.arguments.processes} process(es), it cannot be resumed with "
+            f"{torchrun.world_size()}"
+        )
     clock = Clock(state.arguments.minutes, state.seconds, state.first_step)
     with _only_run(Path(state.arguments.checkpoint_path)):
-        data = load_data(state.arguments, say, Tokenizer(state.tokenizer_model))
-        if data.fingerprint != state.data_fingerprint:
-            raise TrainingError("the text has changed since the run began: it cannot be resumed")
+        tokenizer = Tokenizer(state.tokenizer_model)
+        data = load_data(state.arguments, say, tokenizer, state.data_fingerprint)
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
         return _run(state.arguments, data, state, clock, say, with_report=with_report)
 
 
-def load_data(
-    arguments: TrainingArguments, say: Callable[[str], None], tokenizer: Tokenizer | None = None
-) -> Data:
-    """Read and split the text, and train the tokenizer on the training part unless there is one."""
-    texts = arguments.texts or (str(corpus.BUILT_IN),)
-    documents = corpus.read_documents(texts)
-    train, validation = corpus.split(documents, arguments.validation_fraction)
-    say(f"{len(train)} documents to train on, {len(validation)} held out for validation")
-    if tokenizer is None and arguments.tokenizer_path:
-        tokenizer = Tokenizer.load(Path(arguments.tokenizer_path))
-    if tokenizer is None:
-        vocab_size = affordable_vocab_size(arguments.vocab_size, train)
-        tokenizer = train_tokenizer(train, vocab_size)
-        if tokenizer.vocab_size < arguments.vocab_size:
-            say(f"the text carries {tokenizer.vocab_size} symbols, not {arguments.vocab_size}")
-    licences = licences_of(corpus.files_of(texts))
-    return Data(train, validation, corpus.fingerprint(documents), tokenizer, licences)
-
-
-def model_config(
-    arguments: TrainingArguments, vocab_size: int, documents: list[EncodedDocument]
-) -> ModelConfig:
+def model_config(arguments: TrainingArguments, vocab_size: int, documents: EncodedDocuments) -> ModelConfig:
     """Return the network's configuration: it has the positions that training covers, no more."""
     covered = covered_positions(documents, length=arguments.seq_length, join=arguments.join)
     return ModelConfig(
@@ -88,7 +74,7 @@ def model_config(
 def make_trainer(
     arguments: TrainingArguments,
     vocab_size: int,
-    documents: list[EncodedDocument],
+    documents: EncodedDocuments,
     state: TrainingState | None,
 ) -> Trainer:
     """Return a trainer at the beginning, or where `state` left off. Raises TrainingError."""
@@ -103,10 +89,38 @@ def make_trainer(
     return trainer
 
 
-def work(group: Group, *trainer_arguments: Any) -> None:
-    """What the processes beside the first do: the same steps, without a word."""
-    for _ in make_trainer(*trainer_arguments).run(group):
+def follow() -> int:
+    """Do what the processes that torchrun started beside the first do, and return the exit code.
+
+    A TrainingError comes to all of them, and the first one tells it.
+    """
+    finished = False
+
+    def work(group: Group, *parts: Any) -> None:
+        nonlocal finished
+        with _interruptible() as interrupted:
+            finished = _work(group, interrupted, *parts)
+
+    try:
+        torchrun.follow(work)
+    except (TrainingError, GroupError):
+        return 1
+    return 0 if finished else INTERRUPTED
+
+
+def _work(
+    group: Group,
+    should_stop: Callable[[], bool],
+    arguments: TrainingArguments,
+    vocab_size: int,
+    cache: Path,
+    state: TrainingState | None,
+) -> bool:
+    """Do the same steps as the first process, without a word; tell whether the run finished."""
+    trainer = make_trainer(arguments, vocab_size, TokenCache.open(cache).train, state)
+    for _ in trainer.run(group, should_stop):
         pass
+    return trainer.is_finished
 
 
 def _run(
@@ -118,19 +132,13 @@ def _run(
     *,
     with_report: bool,
 ) -> Outcome:
-    encoded = [
-        EncodedDocument(np.array(document.encode(data.tokenizer)), bool(document.turns))
-        for document in data.train
-    ]
-    if torch.cuda.is_available():
-        arguments = replace(arguments, processes=1)  # one device; torchrun is the way to more
-    else:
-        prepare_processor(arguments.processes)
-    parts = (arguments, data.tokenizer.vocab_size, encoded, state)
-    trainer = make_trainer(*parts)
+    arguments = _with_processes(arguments)
+    vocab_size = data.tokenizer.vocab_size
+    _tell_estimate(arguments, data, state, say)
+    trainer = make_trainer(arguments, vocab_size, data.train, state)
     say(
         f"{trainer.model.num_parameters:,} parameters, "
-        f"{sum(len(document.ids) - 1 for document in encoded):,} tokens an epoch, "
+        f"{data.train.num_predicted:,} tokens an epoch, "
         f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
@@ -138,7 +146,7 @@ def _run(
     recorder.begin()
     try:
         if not recorder.is_over:
-            _train(trainer, recorder, clock, parts)
+            _train(trainer, recorder, clock, (arguments, vocab_size, data.cache.folder, state))
         return recorder.finish(say, with_report=with_report)
     except TrainingError as error:
         if with_report:
@@ -149,12 +157,40 @@ def _run(
 def _train(trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...]) -> None:
     with (
         _interruptible() as interrupted,
-        group(trainer.arguments.processes, trainer.message_size, work, *parts) as members,
+        _group(trainer, *parts) as members,
         ProgressBar() as progress,
     ):
         for report in trainer.run(members, lambda: interrupted() or recorder.is_over, clock.share):
             progress.step(report)
             recorder.after(report, progress)
+
+
+def _tell_estimate(
+    arguments: TrainingArguments, data: Data, state: TrainingState | None, say: Callable[[str], None]
+) -> None:
+    config = model_config(arguments, data.tokenizer.vocab_size, data.train)
+    epochs = arguments.epochs - (state.epoch if state else 0)
+    told = estimate(arguments, config, data.train.num_predicted, epochs)
+    say(str(told))
+    if told.warning:
+        say(told.warning)
+
+
+def _with_processes(arguments: TrainingArguments) -> TrainingArguments:
+    """Return the arguments with the number of processes that the run really has."""
+    if torchrun.is_launched():
+        return replace(arguments, processes=torchrun.world_size())
+    if torch.cuda.is_available():
+        return replace(arguments, processes=1)  # one device; torchrun is the way to more
+    prepare_processor(arguments.processes)
+    return arguments
+
+
+def _group(trainer: Trainer, *parts: Any) -> AbstractContextManager[Group]:
+    """Bring together the processes of the run, which do `_work`."""
+    if torchrun.is_launched():
+        return torchrun.lead(*parts)
+    return group(trainer.arguments.processes, trainer.message_size, _work, bool, *parts)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ import torch.nn.functional as F
 
 from model.decoder import Decoder
 from model.network import NeuroQ
-from model.tokenizer import Tokenizer
 from train.batches import IGNORE
-from train.corpus import Document
+from train.encoded import EncodedDocument
 
-_WINDOWS_PER_BATCH = 16
+WINDOWS_PER_BATCH = 16
+_DOCUMENTS_HELD = 8192  # whose windows are sorted by length, and in memory, at a time
 _Window = tuple[np.ndarray, int]  # ids of a window and the one after it, leading targets scored already
 _Nats = Callable[[list[_Window]], float]
 
@@ -36,7 +37,7 @@ class Score:
         return self.bits / self.num_characters
 
 
-def score(model: NeuroQ, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+def score(model: NeuroQ, documents: Iterable[EncodedDocument]) -> Score:
     """Score each token of each document once, markers and end included.
 
     A long document is read in windows of the model's context, half a window apart, so that every token
@@ -44,25 +45,26 @@ def score(model: NeuroQ, tokenizer: Tokenizer, documents: list[Document]) -> Sco
     """
     was_training = model.training
     model.eval()
-    result = _score(partial(_network_nats, model), model.config.context_length, tokenizer, documents)
+    result = _score(partial(_network_nats, model), model.config.context_length, documents)
     model.train(was_training)
     return result
 
 
-def score_decoder(decoder: Decoder, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+def score_decoder(decoder: Decoder, documents: Iterable[EncodedDocument]) -> Score:
     """Score documents as `score` does, by the arithmetic that serves them."""
-    return _score(partial(_decoder_nats, decoder), decoder.context_length, tokenizer, documents)
+    return _score(partial(_decoder_nats, decoder), decoder.context_length, documents)
 
 
-def _score(nats: _Nats, context_length: int, tokenizer: Tokenizer, documents: list[Document]) -> Score:
-    encoded = [np.array(document.encode(tokenizer)) for document in documents]
-    windows = sorted((w for ids in encoded for w in _windows(ids, context_length)), key=_length)
-    batches = [windows[i : i + _WINDOWS_PER_BATCH] for i in range(0, len(windows), _WINDOWS_PER_BATCH)]
-    return Score(
-        bits=sum(map(nats, batches)) / math.log(2),
-        num_characters=sum(document.num_characters for document in documents),
-        num_tokens=sum(len(ids) - 1 for ids in encoded),
-    )
+def _score(nats: _Nats, context_length: int, documents: Iterable[EncodedDocument]) -> Score:
+    total, num_characters, num_tokens = 0.0, 0, 0
+    rest = iter(documents)
+    while held := list(islice(rest, _DOCUMENTS_HELD)):
+        windows = sorted((w for d in held for w in _windows(d.ids, context_length)), key=_length)
+        batches = [windows[i : i + WINDOWS_PER_BATCH] for i in range(0, len(windows), WINDOWS_PER_BATCH)]
+        total += sum(map(nats, batches))
+        num_characters += sum(document.num_characters for document in held)
+        num_tokens += sum(len(document.ids) - 1 for document in held)
+    return Score(total / math.log(2), num_characters, num_tokens)
 
 
 def _windows(ids: np.ndarray, length: int) -> list[_Window]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from train.corpus import Document
+from model.tokenizer import Tokenizer
+from train.encoded import EncodedDocuments
 
 _NGRAM = 4
 _REFERENCE_DOCUMENTS = 200
@@ -39,10 +40,10 @@ def measure(texts: Iterable[str]) -> TextQuality:
     return TextQuality(repeated / max(ngrams, 1), valid / characters if characters else 1.0)
 
 
-def measure_documents(documents: Sequence[Document]) -> TextQuality:
+def measure_documents(documents: EncodedDocuments, tokenizer: Tokenizer) -> TextQuality:
     """Return the quality of the beginnings of some documents, for comparison."""
-    chosen = sorted(documents, key=lambda document: document.digest)[:_REFERENCE_DOCUMENTS]
-    return measure("\n".join(document.lines)[:_REFERENCE_CHARACTERS] for document in chosen)
+    beginnings = (document.ids[:_REFERENCE_CHARACTERS] for document in documents.sample(_REFERENCE_DOCUMENTS))
+    return measure(tokenizer.decode(ids.tolist())[:_REFERENCE_CHARACTERS] for ids in beginnings)
 
 
 @cache

@@ -22,15 +22,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import numpy as np
 
 from benchmarks.layers.variants import VARIANTS
 from benchmarks.layers.worker import Result, Texts
 from benchmarks.machine import as_markdown, describe
 from benchmarks.markdown import RIGHT, table
 from benchmarks.quality.parts import write_parts
-from train.batches import EncodedDocument
 from train.corpus import read_documents
+from train.encoded import encode
 from train.tokenizer import train_tokenizer
 
 _AT_ONCE = 2
@@ -63,9 +62,9 @@ def _write_texts(data: Path, folder: Path) -> Path:
     parts = write_parts(data, folder)
     documents, judging = (read_documents([str(part)]) for part in (parts.training, parts.validation))
     tokenizer = train_tokenizer(documents, 8000)
-    encoded = [EncodedDocument(np.array(each.encode(tokenizer)), bool(each.turns)) for each in documents]
+    texts = Texts(encode(documents, tokenizer), encode(judging, tokenizer), tokenizer.vocab_size)
     path = folder / "texts"
-    path.write_bytes(pickle.dumps(Texts(encoded, judging, tokenizer.model_bytes)))
+    path.write_bytes(pickle.dumps(texts))
     return path
 
 

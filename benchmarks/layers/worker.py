@@ -15,10 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.layers.variants import VARIANTS
-from model.tokenizer import Tokenizer
 from train.arguments import PRESETS, TrainingArguments
-from train.batches import EncodedDocument
-from train.corpus import Document
+from train.encoded import EncodedDocuments
 from train.loop import Trainer
 from train.processes import Alone, prepare_processor
 from train.run import model_config
@@ -29,9 +27,9 @@ from train.score import score
 class Texts:
     """The encoded training documents, and those that judge."""
 
-    training: list[EncodedDocument]
-    judging: list[Document]
-    tokenizer_model: bytes
+    training: EncodedDocuments
+    judging: EncodedDocuments
+    vocab_size: int
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,17 @@ class Result:
 def main(name: str, seed: int, seconds: float, texts: Path) -> None:
     """Train, score and print."""
     data: Texts = pickle.loads(texts.read_bytes())
-    variant, tokenizer = VARIANTS[name], Tokenizer(data.tokenizer_model)
+    variant = VARIANTS[name]
     options = PRESETS["small"] | {"seed": seed, "processes": 1, "epochs": 10_000, "minutes": 0.0}
     arguments = TrainingArguments(**options)
-    config = model_config(arguments, tokenizer.vocab_size, data.training)
+    config = model_config(arguments, data.vocab_size, data.training)
     prepare_processor(2)  # one thread each
     trainer = Trainer(arguments, replace(config, **variant.changes), data.training, variant.build)
     began, tokens = time.process_time(), 0
     for report in trainer.run(Alone(), time_share=lambda: (time.process_time() - began) / seconds):
         tokens += report.num_tokens
     took = time.process_time() - began
-    judged = score(trainer.model, tokenizer, data.judging).bits_per_char
+    judged = score(trainer.model, data.judging).bits_per_char
     print(json.dumps(asdict(Result(name, seed, trainer.model.num_parameters, tokens, took, judged))))
 
 

@@ -12,6 +12,7 @@ from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 from train.corpus import BUILT_IN, read_documents
+from train.encoded import encode
 from train.precision import bits_per_char_by_precision
 from train.tokenizer import train_tokenizer
 
@@ -41,7 +42,7 @@ def make_model(folder: Path) -> Model:
     never_end(network, tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER_NAME).write_bytes(tokenizer.model_bytes)
-    scores = bits_per_char_by_precision(network, tokenizer, documents[:_NUM_SCORED])
+    scores = bits_per_char_by_precision(network, encode(documents[:_NUM_SCORED], tokenizer))
     lineage = {"style": "dialogue", "metrics": {"bits_per_char_by_precision": scores}, "data": {}}
     Checkpoint(SIZE, network.state_dict(), tokenizer.sha256, lineage).save(folder / CHECKPOINT_NAME)
     text = "\n".join(line for document in documents for line in document.lines)

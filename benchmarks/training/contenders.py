@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
-from train.batches import EncodedDocument
-from train.processes import group, prepare_processor
-from train.run import make_trainer, work
+from train.encoded import EncodedDocument, EncodedDocuments
+from train.processes import Group, group, prepare_processor
+from train.run import make_trainer
 
 SIZE = ModelConfig(rotary=False)  # the seed's, with its learned positions
 THREADS = 2
@@ -59,13 +60,18 @@ def neuroq(batch_size: int, length: int) -> Iterator[int]:
     arguments = TrainingArguments(batch_size=batch_size, seq_length=length, epochs=100_000, processes=THREADS)
     random = np.random.default_rng(0)
     ids = [random.integers(10, SIZE.vocab_size, length + 1) for _ in range(batch_size * 50)]
-    documents = [EncodedDocument(each, is_dialogue=False) for each in ids]
+    documents = EncodedDocuments.of(EncodedDocument(each, False, 0, 0) for each in ids)
     parts = (arguments, SIZE.vocab_size, documents, None)
     prepare_processor(arguments.processes)
     trainer = make_trainer(*parts)
-    with group(arguments.processes, trainer.message_size, work, *parts) as members:
+    with group(arguments.processes, trainer.message_size, _work, *parts) as members:
         for report in trainer.run(members):
             yield report.num_tokens
+
+
+def _work(members: Group, *parts: Any) -> None:
+    for _ in make_trainer(*parts).run(members):
+        pass
 
 
 def _loop(

@@ -27,6 +27,7 @@ from server.ports import free_ports
 from tests.conftest import ROOT
 from tests.e2e.conftest import PORTS
 from train.corpus import BUILT_IN, read_documents, split
+from train.encoded import encode
 from train.precision import bits_per_char_by_precision
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -149,7 +150,7 @@ def test_the_native_path_writes_what_the_reference_writes(clone: tuple[Clone, st
     path = clone[0].root / "checkpoints" / "neuroq_checkpoint.pt"
     network, tokenizer = Checkpoint.load(path).build().freeze(), Tokenizer.load(tokenizer_path(path))
     train, held_out = split(read_documents([str(BUILT_IN)]), 0.02)
-    scores = bits_per_char_by_precision(network, tokenizer, held_out)
+    scores = bits_per_char_by_precision(network, encode(held_out, tokenizer))
     if not scores:
         pytest.skip("this machine has no C++ compiler")
     assert all(loss(precision, scores) <= MAX_LOSS for precision in (BFLOAT16, INT8)), scores  # type: ignore[operator]

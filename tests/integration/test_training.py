@@ -170,7 +170,7 @@ def test_a_run_that_finds_no_better_model_ends_with_its_best(corpus: str, tmp_pa
     for line in process.stderr:
         if line.startswith(f"epoch {kept + 1:g}/60"):
             process.kill()
-    process.wait()
+    process.communicate()
     resumed = train(*arguments, "--checkpoint_path", str(killed), "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert same(path, killed)
@@ -189,7 +189,7 @@ def test_resuming_refuses_other_arguments_and_other_text(corpus: str, tmp_path: 
     busy = train(str(text), "--checkpoint_path", str(path), *_SMALL)
     assert (busy.returncode, "another run is writing" in busy.stderr) == (1, True)
     process.kill()
-    process.wait()
+    process.communicate()
     time.sleep(1)
     other = train("--resume", "--checkpoint_path", str(path), "--lr", "0.1")
     assert other.returncode == 1
@@ -244,7 +244,7 @@ def test_the_seeds_names_and_defaults() -> None:
     printed = " ".join(train("--help").stdout.split())
     for option in (
         "--epochs INTEGER Passes over the text. [default: 25]",
-        "--batch_size, --batch-size INTEGER Windows a step. [default: 16]",
+        "--batch_size, --batch-size INTEGER Windows a step, over all processes together. [default: 16]",
         "[default: 0.002]",
         "[default: 48]",
         "[default: checkpoints/neuroq_checkpoint.pt]",

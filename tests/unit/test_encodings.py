@@ -22,7 +22,10 @@ _TEXT = "吾輩は猫である。名前はまだ無い。\n"
 def test_the_encodings_of_japanese_are_told_apart(codec: str, name: str, times: int) -> None:
     content = (_TEXT * times).encode(codec)
     assert guess(content) == name
-    assert explain(content, 0) == f"{name}, not UTF-8: convert it, for example with iconv -f {name} -t UTF-8"
+    assert (
+        explain(content[0], 0, content)
+        == f"{name}, not UTF-8: convert it, for example with iconv -f {name} -t UTF-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,4 +43,7 @@ def test_bad_bytes_are_no_encoding(content: bytes) -> None:
     with pytest.raises(UnicodeDecodeError) as error:
         content.decode()
     position = error.value.start
-    assert explain(content, position) == f"not UTF-8: byte {content[position]:#04x} at offset {position}"
+    assert (
+        explain(content[position], position, content)
+        == f"not UTF-8: byte {content[position]:#04x} at offset {position}"
+    )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from model.tokenizer import Tokenizer
 from tests.conftest import tiny_model
 from train.corpus import Document
+from train.encoded import encode
 from train.score import _windows, score
 
 pytestmark = pytest.mark.unit
@@ -29,13 +30,13 @@ def test_a_short_document_is_its_likelihood(tokenizer: Tokenizer) -> None:
     model, document = tiny_model(tokenizer.vocab_size), Document(text="こんにちは、元気ですか。")
     ids = torch.tensor([document.encode(tokenizer)])
     nats = F.cross_entropy(model(ids[:, :-1])[0], ids[0, 1:], reduction="sum").item()
-    result = score(model, tokenizer, [document])
+    result = score(model, encode([document], tokenizer))
     assert result.bits == pytest.approx(nats / math.log(2), rel=1e-4)
     assert result.bits_per_char == pytest.approx(nats / math.log(2) / (len(document.text) + 1), rel=1e-4)
 
 
 def test_the_company_changes_nothing(tokenizer: Tokenizer, documents: list[Document]) -> None:
     model, few = tiny_model(tokenizer.vocab_size), documents[:7]
-    together = score(model, tokenizer, few)
-    alone = sum(score(model, tokenizer, [document]).bits for document in few)
+    together = score(model, encode(few, tokenizer))
+    alone = sum(score(model, [document]).bits for document in encode(few, tokenizer))
     assert together.bits == pytest.approx(alone, rel=1e-4)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from model.tokenizer import Tokenizer
 from train.corpus import Document
+from train.encoded import encode
 from train.text_quality import TextQuality, measure, measure_documents
 
 pytestmark = pytest.mark.unit
@@ -41,8 +43,11 @@ def test_longer_texts_count_more_and_an_empty_one_as_a_broken_character() -> Non
     assert measure([]) == TextQuality(0.0, 1.0)
 
 
-def test_documents_are_measured_by_their_beginnings() -> None:
+def test_documents_are_measured_by_their_beginnings(tokenizer: Tokenizer) -> None:
+    def quality(*texts: str) -> TextQuality:
+        return measure_documents(encode((Document(text=text) for text in texts), tokenizer), tokenizer)
+
     once = "吾輩は猫である。"
-    assert measure_documents([Document(text=once)]).repetition == 0.0
-    assert measure_documents([Document(text=once * 9)]).repetition > 0.8
-    assert measure_documents([Document(text=c) for c in "一二三四五六七八九"]) == TextQuality(0.0, 1.0)
+    assert quality(once).repetition == 0.0
+    assert quality(once * 9).repetition > 0.8
+    assert quality(*"一二三四五六七八九") == TextQuality(0.0, 1.0)

@@ -1,0 +1,115 @@
+"""The text of a run: read, split, and encoded by its tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.dialogue import Style
+from model.tokenizer import Tokenizer
+from train.arguments import TrainingArguments
+from train.corpus import BUILT_IN, Corpus, files_of
+from train.document import CorpusError
+from train.encoded import EncodedDocument, EncodedDocuments
+from train.licences import licences_of
+from train.survey import SAMPLE_CHARACTERS, Survey, survey
+from train.token_cache import CacheKey, TokenCache, cache_path, find_cache, write_cache
+from train.tokenizer import affordable_vocab_size, train_tokenizer
+
+
+@dataclass(frozen=True)
+class Data:
+    """The documents of a run as token ids, with the tokenizer that made them."""
+
+    cache: TokenCache
+    fingerprint: str
+    tokenizer: Tokenizer
+    licences: list[dict[str, Any]]
+
+    @property
+    def train(self) -> EncodedDocuments:
+        """The documents to train on."""
+        return self.cache.train
+
+    @property
+    def validation(self) -> EncodedDocuments:
+        """The documents that are held out."""
+        return self.cache.validation
+
+    @property
+    def style(self) -> Style:
+        """How the model will be asked: as a dialogue when it saw any, else as text to go on with."""
+        return "dialogue" if self.train.is_dialogue.any() else "text"
+
+
+def load_data(
+    arguments: TrainingArguments,
+    say: Callable[[str], None],
+    tokenizer: Tokenizer | None = None,
+    fingerprint: str | None = None,
+) -> Data:
+    """Read the text as a stream, train the tokenizer on it unless there is one, and encode it.
+
+    `tokenizer` and `fingerprint` are those of a run that goes on: while its token cache is there and no file
+    of the text has changed since, nothing is read. Raises CorpusError, TokenizerError.
+    """
+    corpus = Corpus(arguments.texts or (str(BUILT_IN),))
+    if tokenizer is None and arguments.tokenizer_path:
+        tokenizer = Tokenizer.load(Path(arguments.tokenizer_path))
+    data = _cached(arguments, corpus, tokenizer, fingerprint) or _read(arguments, corpus, tokenizer, say)
+    if fingerprint not in (None, data.fingerprint):
+        raise CorpusError("the text has changed since the run began: it cannot be resumed")
+    say(f"{len(data.train)} documents to train on, {len(data.validation)} held out for validation")
+    return data
+
+
+def _cached(
+    arguments: TrainingArguments, corpus: Corpus, tokenizer: Tokenizer | None, fingerprint: str | None
+) -> Data | None:
+    if tokenizer is None or fingerprint is None or corpus.stamp is None:
+        return None
+    path, key = _place(arguments, fingerprint, tokenizer)
+    cache = find_cache(path, key)
+    if cache is None or cache.stamp != corpus.stamp:
+        return None
+    return Data(cache, fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+
+
+def _read(
+    arguments: TrainingArguments, corpus: Corpus, tokenizer: Tokenizer | None, say: Callable[[str], None]
+) -> Data:
+    """Read the text once to survey it, and once more to encode it unless a cache holds it."""
+    stamp = corpus.stamp
+    sample = 0 if tokenizer else SAMPLE_CHARACTERS
+    found = survey(corpus, arguments.validation_fraction, sample)
+    tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
+    path, key = _place(arguments, found.fingerprint, tokenizer)
+    cache = find_cache(path, key) or write_cache(
+        path, key, _encoded(corpus, found, tokenizer), vocab_size=tokenizer.vocab_size, stamp=stamp
+    )
+    return Data(cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+
+
+def _place(arguments: TrainingArguments, fingerprint: str, tokenizer: Tokenizer) -> tuple[Path, CacheKey]:
+    key = CacheKey(fingerprint, arguments.validation_fraction, tokenizer.sha256)
+    return cache_path(Path(arguments.checkpoint_path)), key
+
+
+def _train_tokenizer(found: Survey, vocab_size: int, say: Callable[[str], None]) -> Tokenizer:
+    tokenizer = train_tokenizer(found.sample, affordable_vocab_size(vocab_size, found.sample))
+    if tokenizer.vocab_size < vocab_size:
+        say(f"the text carries {tokenizer.vocab_size} symbols, not {vocab_size}")
+    return tokenizer
+
+
+def _encoded(corpus: Corpus, found: Survey, tokenizer: Tokenizer) -> Iterator[tuple[EncodedDocument, bool]]:
+    """Yield each document and whether it is held out. Raises CorpusError unless it is the surveyed text."""
+    digest = hashlib.sha256()
+    for document in corpus:
+        digest.update(document.digest)
+        yield EncodedDocument.of(document, tokenizer), document.key <= found.highest_held_out
+    if digest.hexdigest() != found.fingerprint:
+        raise CorpusError("the text changed while it was read")
