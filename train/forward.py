@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import apqb
+from model import apqb, qbnn
 from model.network import Attention, Block, NeuroQ
-from model.qbnn import NOISE_SCALE, QBNN
+from model.qbnn import QBNN
 from train.batches import Batch
 from train.functions import attention, linear_cross_entropy, recurrence
 from train.noise import NoiseTable
@@ -83,6 +83,6 @@ class TrainingPass:
         """blend · QBNN(x), x (..., d) -> (..., d)."""
         state = self._linear(layer.project_in, x)
         weight, entangle = (t.to(self._dtype) for t in layer.masked())
-        amplitude = NOISE_SCALE * apqb.temperature(layer.theta)
+        amplitude = qbnn.NOISE_SCALE * apqb.temperature(layer.theta)
         last = recurrence(state.flatten(0, -2), weight, entangle, amplitude, layer.num_steps, self._noise)
         return self._linear(layer.project_out, last.view_as(state), blend)

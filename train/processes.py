@@ -7,6 +7,8 @@ program takes one of its cores, two processes merely slow down.
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import multiprocessing
 import os
 import signal
@@ -23,11 +25,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# A fork starts at once and shares the text's memory; elsewhere than on Linux it is not safe.
-if sys.platform == "linux":
-    _CONTEXT = multiprocessing.get_context("fork")
-else:
-    _CONTEXT = multiprocessing.get_context("spawn")
+# A fork starts at once and shares memory; elsewhere than on Linux it is not safe.
+_FORKS = sys.platform == "linux"
+_CONTEXT = multiprocessing.get_context("fork" if _FORKS else "spawn")
 
 
 # glibc's malloc.h
@@ -141,8 +141,7 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
     if size == 1:
         yield Alone()
         return
-    rows = torch.empty(size + 1, capacity)
-    rows.share_memory_()  # type: ignore[no-untyped-call]
+    rows = _shared(size + 1, capacity) if _FORKS else None
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         others = [
@@ -153,7 +152,7 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
             process.start()
         try:
             _join(0, size, port, server.detach())
-            yield _Neighbours(rows)
+            yield _group(rows)
         except BaseException:
             for process in others:
                 process.kill()
@@ -163,7 +162,7 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
 
 
 def _run(
-    rank: int, size: int, port: int, rows: Tensor, work: Callable[..., Any], args: tuple[Any, ...]
+    rank: int, size: int, port: int, rows: Tensor | None, work: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 hears Ctrl-C and tells the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -171,9 +170,19 @@ def _run(
     prepare_processor(size)
     try:
         _join(rank, size, port)
-        work(_Neighbours(rows), *args)
+        work(_group(rows), *args)
     except RuntimeError:
         os._exit(1)  # process 0 has gone, or says what is wrong: there is nothing to save here
+
+
+def _shared(*shape: int) -> Tensor:
+    """Return memory that forks of this process share; no file stands behind it."""
+    memory = mmap.mmap(-1, 4 * math.prod(shape))
+    return torch.frombuffer(memory, dtype=torch.float32).view(shape)
+
+
+def _group(rows: Tensor | None) -> Group:
+    return Distributed() if rows is None else _Neighbours(rows)
 
 
 def _end_with_parent() -> None:

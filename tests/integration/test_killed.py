@@ -49,7 +49,7 @@ def killed_run(path: Path, arguments: list[str], seed: int) -> None:
     assert process.returncode == 0, printed
     assert [each.name for each in temporary.iterdir() if not each.name.startswith("torchinductor")] == []
     left = {each.name for each in path.parent.iterdir()} - {temporary.name}
-    assert left == {path.name, TOKENIZER_NAME, f".{path.name}.lock"}
+    assert left == {path.name, TOKENIZER_NAME, f".{path.name}.lock", f"{path.stem}.tokens"}
 
 
 def _wait_for(moment: str, process: subprocess.Popen[str], path: Path, rng: random.Random) -> None:

@@ -46,6 +46,13 @@ inline float exponential(float x) {
 
 inline float hyperbolic_tangent(float x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
+// A maximum is vectorised only where no NaN is to be minded; a row with one has a NaN for its sum.
+__attribute__((optimize("finite-math-only"))) float highest_of(const float* x, int64_t size) {
+    float highest = x[0];
+    for (int64_t i = 1; i < size; ++i) highest = highest > x[i] ? highest : x[i];
+    return highest;
+}
+
 template <class T>
 double cross_entropy(T* logits, const int64_t* targets, int64_t rows, int64_t width) {
     std::vector<float> powers(width);
@@ -57,9 +64,10 @@ double cross_entropy(T* logits, const int64_t* targets, int64_t rows, int64_t wi
             std::memset(logits, 0, width * sizeof(T));
             continue;
         }
-        float highest = logits[0], total = 0;
-        for (int64_t i = 0; i < width; ++i) highest = std::fmax(highest, static_cast<float>(logits[i]));
-        for (int64_t i = 0; i < width; ++i) total += p[i] = exponential(static_cast<float>(logits[i]) - highest);
+        for (int64_t i = 0; i < width; ++i) p[i] = logits[i];
+        const float highest = highest_of(p, width);
+        float total = 0;
+        for (int64_t i = 0; i < width; ++i) total += p[i] = exponential(p[i] - highest);
         loss += std::log(static_cast<double>(total)) + highest - static_cast<float>(logits[target]);
         const float scale = 1.0f / total;
         p[target] -= total;

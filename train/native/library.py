@@ -16,7 +16,11 @@ from model.native.build import find_compiler, run
 _SOURCE = Path(__file__).parent / "kernels.cpp"
 _LIBRARIES = Path(__file__).parent / "lib"
 # The order of a sum may differ between machines, as it does in PyTorch's own kernels.
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fPIC", "-shared")
+_FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared"),
+    # What vectorised sums need of -ffast-math, which itself would flush denormals in the whole process.
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+)
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _SIGNATURES = {
     "cross_entropy": (c_double, [c_void_p, c_void_p, c_int64, c_int64]),
