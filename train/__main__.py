@@ -64,6 +64,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
 @click.option("--resume", "resuming", is_flag=True, help="Go on with the interrupted run of this checkpoint.")
 @click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
+@click.option(
+    "--progress_file", "--progress-file", type=Path, help="Keep share, epoch and loss here, as JSON."
+)
 @_options
 @click.pass_context
 def main(
@@ -74,6 +77,7 @@ def main(
     preset: str,
     resuming: bool,
     report: bool,
+    progress_file: Path | None,
     **values: Any,
 ) -> None:
     """Train on TEXTS: .txt or .jsonl files, folders of them, or - for standard input.
@@ -92,7 +96,8 @@ def main(
             state = _interrupted_run(Path(values["checkpoint_path"]), given)
             outcome = resume(state, _say, with_report=report)
         else:
-            outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say, with_report=report)
+            arguments = TrainingArguments(**{**PRESETS[preset], **given})
+            outcome = start(arguments, _say, with_report=report, progress_path=progress_file)
     except (CheckpointError, TokenizerError, CorpusError, TrainingError, ValueError) as error:
         click.echo(f"train: {error}", err=True)
         sys.exit(1)

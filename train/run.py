@@ -28,12 +28,18 @@ from train.state import TrainingState
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 
-def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
+def start(
+    arguments: TrainingArguments,
+    say: Callable[[str], None],
+    *,
+    with_report: bool = True,
+    progress_path: Path | None = None,
+) -> Outcome:
     """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
     clock = Clock(arguments.minutes)
     with _only_run(Path(arguments.checkpoint_path)):
         data = load_data(arguments, say)
-        return _run(arguments, data, None, clock, say, with_report=with_report)
+        return _run(arguments, data, None, clock, say, with_report=with_report, progress_path=progress_path)
 
 
 def resume(state: TrainingState, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
@@ -113,6 +119,7 @@ def _run(
     say: Callable[[str], None],
     *,
     with_report: bool,
+    progress_path: Path | None = None,
 ) -> Outcome:
     encoded = [
         EncodedDocument(np.array(document.encode(data.tokenizer)), bool(document.turns))
@@ -134,7 +141,7 @@ def _run(
     with (
         _interruptible() as interrupted,
         group(arguments.processes, _work, *parts) as members,
-        ProgressBar() as progress,
+        ProgressBar(progress_path) as progress,
     ):
         for report in trainer.run(members, interrupted, clock.share):
             progress.step(report)
