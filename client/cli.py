@@ -150,7 +150,9 @@ def release(version: str | None, texts: tuple[str, ...], **options: str | None) 
 @settings_options
 def rollback(**options: str | None) -> None:
     """Serve the version before the last release again."""
-    run_rollback(settings_from(options))
+    settings = settings_from(options)
+    _take_away(settings)
+    run_rollback(settings)
 
 
 def _pass_through(name: str, module: str, help_text: str) -> None:

@@ -42,8 +42,8 @@ class BrokenOffError(Exception):
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--run-dir", required=True)
 @click.option("--memory", default=4, show_default=True, help="GiB that a process may take.")
-@click.option("--minutes", default=1440, show_default=True, help="Wall time.")
-def main(folder: Path | None, run_dir: str, memory: int, minutes: int) -> None:
+@click.option("--minutes", default=1440.0, show_default=True, help="Wall time.")
+def main(folder: Path | None, run_dir: str, memory: int, minutes: float) -> None:
     """Run the job in FOLDER; without it, clean up after killed ones."""
     if folder is None:
         jobs.bury_killed_jobs(Path(run_dir))
@@ -144,16 +144,16 @@ def step_back(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory << 30, memory << 30))
 
 
-def break_off_on_signals(minutes: int) -> None:
+def break_off_on_signals(minutes: float) -> None:
     """Raise BrokenOffError in whatever runs when the operator stops the job or its time is over."""
 
     def break_off(number: int, _frame: object) -> NoReturn:
         on_signals(signal.SIG_IGN)
         is_late = number == signal.SIGALRM
-        raise BrokenOffError(f"took longer than {minutes} minutes" if is_late else "stopped by the operator")
+        raise BrokenOffError(f"took longer than {minutes:g} minutes" if is_late else "stopped by the operator")
 
     on_signals(break_off)
-    signal.alarm(minutes * 60)
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)
 
 
 def on_signals(action: Callable[[int, Any], Any] | signal.Handlers) -> None:
