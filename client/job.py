@@ -93,6 +93,8 @@ class TrainingJob:
         progress = self._folder / PROGRESS
         command = [sys.executable, "-m", "train", *self._options(), "--progress_file", str(progress)]
         code = wait(subprocess.Popen(command, cwd=ROOT), lambda: self._tell(**read_progress(progress)))
+        if code < 0:
+            raise ServerError(f"the training was killed by {signal.Signals(-code).name}; was memory short?")
         if code:
             raise ServerError(f"the training ended with exit code {code}: {self._last_line()}")
         self._tell(**read_progress(progress) | {"progress": 1.0})

@@ -25,8 +25,10 @@ MODEL_NAME = "neuroq"
 class TorchServe:
     """One server in a folder of its own, on free ports."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
-        """`variables` are added to the server's environment."""
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str] | None = None, *, training: bool = False
+    ) -> None:
+        """`variables` are added to the server's environment; with `training`, requests may start jobs."""
         self._variables = variables or {}
         ports: dict[str, Any] = dict(
             zip((option.field for option in PORT_OPTIONS), free_ports(len(PORT_OPTIONS)), strict=True)
@@ -37,6 +39,7 @@ class TorchServe:
             checkpoint_path="",
             profile="continuous",  # the archive's own counts
             host=LOOPBACK,
+            training=training,
             **ports,
         )
         self.settings.model_store.mkdir(parents=True)
