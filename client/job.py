@@ -152,7 +152,9 @@ def break_off_on_signals(minutes: float) -> None:
     def break_off(number: int, _frame: object) -> NoReturn:
         on_signals(signal.SIG_IGN)
         is_late = number == signal.SIGALRM
-        raise BrokenOffError(f"took longer than {minutes:g} minutes" if is_late else "stopped by the operator")
+        raise BrokenOffError(
+            f"took longer than {minutes:g} minutes" if is_late else "stopped by the operator"
+        )
 
     on_signals(break_off)
     signal.setitimer(signal.ITIMER_REAL, minutes * 60)

@@ -26,14 +26,13 @@ from train.run import start
 
 pytestmark = pytest.mark.e2e
 NOTHING = 1e-8  # a learning rate that teaches nothing
-FEW = {"epochs": 1, "texts": ["いい天気", "そうですね"]}
+LITTLE, ENOUGH, ENDLESS = {"epochs": 1, "lr": NOTHING}, {"epochs": 3, "lr": 0.01}, {"epochs": 100_000}
 
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return [
-        line for document in read_documents([str(BUILT_IN / "greetings.jsonl")]) for line in document.lines
-    ]
+    documents = read_documents([str(BUILT_IN / "greetings.jsonl")])
+    return [line for document in documents for line in document.lines][:150]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_with_it_one_job_runs_and_status_shows_it(server: Server, texts: list[st
     server.start()
     refused = server.post({"action": "train", "checkpoint_path": "/workspace/x.pt"})
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
-    folder = train(server, texts=texts, epochs=100_000)
+    folder = train(server, texts=texts, **ENDLESS)
     busy = server.post({"action": "train"})
     assert (busy.status_code, busy.json()["code"]) == (409, "train_busy")
     wait_until(server, folder, lambda job: job.progress > 0)
@@ -139,7 +138,7 @@ def test_killing_its_group_leaves_nothing(server: Server) -> None:
 def test_killed_in_its_release_it_leaves_nothing_and_the_next_one_is_released(
     server: Server, texts: list[str]
 ) -> None:
-    folder = train(server, texts=texts, epochs=2)
+    folder = train(server, texts=texts, **ENOUGH)
     wait_until(server, folder, lambda job: "runs beside" in (folder / "log.txt").read_text())
     kill(folder)
     assert server.generate("こんにちは", session_id="beside")["model_version"] == "1.0"
@@ -147,7 +146,7 @@ def test_killed_in_its_release_it_leaves_nothing_and_the_next_one_is_released(
     assert [path.name for path in (server.folder / "model_store").iterdir()] == ["neuroq.mar"]
     assert told(server)["error"] == "the job was killed"
 
-    folder = train(server, texts=texts, epochs=2)
+    folder = train(server, texts=texts, **ENOUGH)
     job = wait_until(server, folder, lambda job: job.state == "succeeded")
     assert (job.version, job.progress, job.checkpoint) == (
         "2.0",
@@ -160,8 +159,8 @@ def test_killed_in_its_release_it_leaves_nothing_and_the_next_one_is_released(
     assert not [name for name in archived(server, "neuroq-2.0.mar") if name.split("/")[0] == "train"]
 
 
-def test_a_worse_model_is_refused(server: Server) -> None:
-    folder = train(server, **FEW)
+def test_a_worse_model_is_refused(server: Server, texts: list[str]) -> None:
+    folder = train(server, texts=texts, **LITTLE)
     job = wait_until(server, folder, lambda job: job.state == "refused")
     assert job.error is not None
     assert "quality" in job.error
@@ -170,7 +169,7 @@ def test_a_worse_model_is_refused(server: Server) -> None:
 
 
 def test_stopping_the_server_ends_its_job(server: Server, texts: list[str]) -> None:
-    folder = train(server, texts=texts, epochs=100_000)
+    folder = train(server, texts=texts, **ENDLESS)
     server.command("client", "stop")
     assert jobs.job_processes(folder) == []
     job = read_job(folder)
