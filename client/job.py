@@ -30,7 +30,6 @@ from server.jobs import Job, write_job
 from server.state import running_state
 
 POLL_SECONDS = 0.5
-PROGRESS = "progress.json"
 OPTIONS = ("epochs", "batch_size", "lr", "seq_length")
 
 
@@ -82,7 +81,7 @@ class TrainingJob:
 
     def _prepare(self) -> None:
         """Make a place for temporary files in the job's folder, and take away what killed ones have left."""
-        temporary = self._folder / "tmp"
+        temporary = self._folder / jobs.TEMPORARY
         temporary.mkdir()
         os.environ |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
         tempfile.tempdir = None
@@ -90,7 +89,7 @@ class TrainingJob:
         jobs.bury_all_but(self._run_dir, self._folder)
 
     def _train(self) -> None:
-        progress = self._folder / PROGRESS
+        progress = self._folder / jobs.PROGRESS
         command = [sys.executable, "-m", "train", *self._options(), "--progress_file", str(progress)]
         code = wait(subprocess.Popen(command, cwd=ROOT), lambda: self._tell(**read_progress(progress)))
         if code < 0:
@@ -109,17 +108,19 @@ class TrainingJob:
         checkpoint = str(self._checkpoint.relative_to(self._run_dir))
         self._tell(state="releasing", checkpoint=checkpoint)
         settings = replace(running_state(self._run_dir).settings, checkpoint_path=str(self._checkpoint))
-        self._tell(version=release(settings, None, ()))
+        release(settings, None, (), self._promoted)
         self._end("succeeded")
+
+    def _promoted(self, version: str) -> None:
+        """From here on nothing breaks the job off: what it trained is served."""
+        on_signals(signal.SIG_IGN)
+        self._tell(version=version)
 
     def _end(self, state: str, error: str = "") -> None:
         """Stop what still runs, remove what is of no use any more, and only then write down the end."""
         on_signals(signal.SIG_IGN)
         jobs.kill_processes(self._folder)
-        for path in (self._folder / "tmp", self._folder / PROGRESS):
-            jobs.remove(path)
-        if self._job.checkpoint is None:
-            jobs.clear(self._folder)
+        jobs.clear(self._folder, keeps_result=self._job.checkpoint is not None)
         line = " ".join(error.replace(f"{self._folder}{os.sep}", "").split())
         write_job(self._folder, self._job.ended_as(state, line or None))
 
@@ -143,7 +144,9 @@ def step_back(memory: int) -> None:
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     with suppress(OSError):  # when memory is short, this goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_DATA, (memory << 30, memory << 30))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory << 30 if most == resource.RLIM_INFINITY else min(memory << 30, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def break_off_on_signals(minutes: float) -> None:

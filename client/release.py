@@ -10,7 +10,7 @@ What fails one of them is unregistered and its archive removed; clients notice n
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +49,16 @@ class RefusedError(ServerError):
     """The checks found the new version worse than the current one."""
 
 
-def release(settings: Settings, version: str | None, texts: Sequence[str]) -> str:
-    """Release a checkpoint on the running server; return its version. Raises RefusedError, ServerError."""
+def release(
+    settings: Settings,
+    version: str | None,
+    texts: Sequence[str],
+    on_promoted: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Release a checkpoint on the running server. Raises RefusedError, ServerError.
+
+    `on_promoted` is told the version as soon as it is the default.
+    """
     require_train()
     state = running_state(settings.run_dir)
     settings = replace(state.settings, checkpoint_path=settings.checkpoint_path)
@@ -65,9 +73,9 @@ def release(settings: Settings, version: str | None, texts: Sequence[str]) -> st
             click.echo(table(checks, releases.current.version, candidate.version))
             _require_passed(checks, releases.current, candidate)
             _promote(releases, candidate, settings, management)
+            on_promoted(candidate.version)
         if releases.previous:
             withdraw(releases.previous.version, management)
-    return candidate.version
 
 
 def next_version(taken: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ import psutil
 ACTIVE = ("queued", "running", "releasing")
 VARIABLE = "NEUROQ_JOB"
 RECORD, LOG = "job.json", "log.txt"
+TEMPORARY, PROGRESS = "tmp", "progress.json"
 NUM_KEPT = 10  # folders of jobs that were not released
 STOP_TIMEOUT, KILL_TIMEOUT = 30.0, 5.0
 
@@ -142,31 +143,34 @@ def bury_all_but(run_dir: Path, alive: Path | None) -> None:
     folders = [folder for folder in job_folders(run_dir) if folder != alive]
     for folder in filter(_is_unfinished, folders):
         kill_processes(folder)
-        clear(folder)
-        job = read_job(folder)
-        if job is None:
-            shutil.rmtree(folder)
-        else:
-            write_job(folder, replace(job, checkpoint=None).ended_as("failed", "the job was killed"))
+        _bury(folder)
     jobs = [(folder, read_job(folder)) for folder in folders]
     unreleased = [folder for folder, job in jobs if job and job.version is None]
     for folder in unreleased[:-NUM_KEPT]:
         shutil.rmtree(folder)
 
 
-def clear(folder: Path) -> None:
-    """Remove all of a job but its record and its log."""
+def clear(folder: Path, *, keeps_result: bool) -> None:
+    """Remove what is temporary of a job, or all but its record and its log."""
     for path in folder.iterdir():
-        if path.name not in (RECORD, LOG):
-            remove(path)
+        is_useful = path.name not in (TEMPORARY, PROGRESS) if keeps_result else path.name in (RECORD, LOG)
+        if not is_useful and path.is_dir():
+            shutil.rmtree(path)
+        elif not is_useful:
+            path.unlink()
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
+def _bury(folder: Path) -> None:
+    """Clear a killed job's folder and write down its end; killed after its promotion it has succeeded."""
+    job = read_job(folder)
+    if job is None:
+        shutil.rmtree(folder)
+    elif job.version is not None:
+        clear(folder, keeps_result=True)
+        write_job(folder, job.ended_as("succeeded"))
     else:
-        path.unlink(missing_ok=True)
+        clear(folder, keeps_result=False)
+        write_job(folder, replace(job, checkpoint=None).ended_as("failed", "the job was killed"))
 
 
 def _is_unfinished(folder: Path) -> bool:

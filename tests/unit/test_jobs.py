@@ -237,6 +237,20 @@ def test_killed_jobs_are_buried_with_what_still_runs_of_them(place: Place) -> No
     assert (job.state, job.error, job.progress, job.checkpoint) == ("failed", "the job was killed", 0.5, None)
 
 
+def test_a_job_that_was_killed_after_its_promotion_has_succeeded(tmp_path: Path) -> None:
+    folder = jobs.jobs_path(tmp_path) / "1"
+    (folder / "tmp").mkdir(parents=True)
+    (folder / "texts.jsonl").touch()
+    write_job(folder, Job("1", "releasing", version="2.0", checkpoint="jobs/1/mine.pt"))
+    jobs.bury_killed_jobs(tmp_path)
+    job = read_job(folder)
+    assert job is not None
+    assert (job.state, job.error, job.version, job.checkpoint) == (
+        "succeeded", None, "2.0", "jobs/1/mine.pt"
+    )  # fmt: skip
+    assert sorted(path.name for path in folder.iterdir()) == ["job.json", "texts.jsonl"]
+
+
 def test_jobs_that_were_not_released_are_dropped_in_the_end(tmp_path: Path) -> None:
     for number in range(1, 15):
         folder = jobs.jobs_path(tmp_path) / str(number)
