@@ -103,7 +103,7 @@ def stop_job(run_dir: Path, timeout: float = STOP_TIMEOUT) -> bool:
         for process in job_processes(folders[-1]):
             if time.monotonic() > deadline:
                 _signal(process, "kill")
-            elif process.pid not in asked and os.getsid(process.pid) == process.pid:  # it ends the others
+            elif process.pid not in asked and _leads_session(process):  # it ends the others
                 asked.add(process.pid)
                 _signal(process, "terminate")
         time.sleep(0.1)
@@ -193,6 +193,13 @@ def _lock(run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def _leads_session(process: psutil.Process) -> bool:
+    try:
+        return os.getsid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False
 
 
 def _signal(process: psutil.Process, name: str) -> None:
