@@ -4,11 +4,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from client.api import NeuroQError
+from client.canary import take_back_killed
 from client.chat import chat as run_chat
 from client.modules import require_train
 from client.options import settings_from, settings_options
@@ -17,7 +19,9 @@ from client.rollback import rollback as run_rollback
 from client.serving import serve as run_serve
 from client.session import new_session_id, running_client
 from server.errors import ServerError
+from server.jobs import Job, bury_killed_jobs, latest_job, stop_job
 from server.process import stop as stop_server
+from server.settings import Settings
 from server.status import Status, read_status
 
 EXIT_INTERRUPTED = 130
@@ -45,14 +49,19 @@ def cli() -> None:
 @click.option("--version", default="1.0", show_default=True, help="Version to package as.")
 def serve(version: str, **options: str | None) -> None:
     """Train if there is no checkpoint, package, start TorchServe, show one exchange."""
-    run_serve(settings_from(options), version)
+    settings = settings_from(options)
+    _take_away(settings)
+    run_serve(settings, version)
 
 
 @cli.command()
 @settings_options
 def stop(**options: str | None) -> None:
-    """Stop the server and its workers."""
-    was_running = stop_server(settings_from(options).run_dir)
+    """Stop the server and its workers, and the training job that runs."""
+    settings = settings_from(options)
+    stop_job(settings.run_dir)
+    was_running = stop_server(settings.run_dir)
+    _take_away(settings)
     click.echo("Stopped." if was_running else "Not running.")
 
 
@@ -61,12 +70,34 @@ def stop(**options: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(as_json: bool, **options: str | None) -> None:
     """Tell what runs. Exit code 0: ready, 1: running but not ready, 3: not running."""
-    found = read_status(settings_from(options))
+    settings = settings_from(options)
+    _take_away(settings)
+    job, found = latest_job(settings.run_dir), read_status(settings)
     if as_json:
-        click.echo(json.dumps(found.record(), ensure_ascii=False, indent=2))
+        record = {**found.record(), "training_job": asdict(job) if job else None}
+        click.echo(json.dumps(record, ensure_ascii=False, indent=2))
     else:
         _show_status(found)
+        if job:
+            click.echo(f"  {'training job':16} {_job_in_words(job)}")
     sys.exit(found.exit_code)
+
+
+@cli.command()
+@click.option("--stop", "stops", is_flag=True, help="End it; nothing of it is left.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@settings_options
+def job(stops: bool, as_json: bool, **options: str | None) -> None:
+    """Tell how the newest training job goes, or stop it."""
+    settings = settings_from(options)
+    if stops and not stop_job(settings.run_dir):
+        raise ServerError("no training job runs")
+    _take_away(settings)
+    found = latest_job(settings.run_dir)
+    if as_json:
+        click.echo(json.dumps(asdict(found) if found else None, ensure_ascii=False, indent=2))
+    else:
+        click.echo(f"Training job {_job_in_words(found)}" if found else "There was no training job.")
 
 
 @cli.command()
@@ -119,7 +150,9 @@ def release(version: str | None, texts: tuple[str, ...], **options: str | None) 
 @settings_options
 def rollback(**options: str | None) -> None:
     """Serve the version before the last release again."""
-    run_rollback(settings_from(options))
+    settings = settings_from(options)
+    _take_away(settings)
+    run_rollback(settings)
 
 
 def _pass_through(name: str, module: str, help_text: str) -> None:
@@ -164,6 +197,21 @@ def _become_module(module: str, arguments: tuple[str, ...]) -> None:
         require_train()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _take_away(settings: Settings) -> None:
+    """Take away what a killed training job or release has left, if there is anything."""
+    bury_killed_jobs(settings.run_dir)
+    take_back_killed(settings, waits=False)
+
+
+def _job_in_words(job: Job) -> str:
+    words = f"{job.id}: {job.state}"
+    if job.is_active:
+        words += f", {job.progress:.0%} (epoch {job.epoch})"
+    if job.version:
+        words += f" as version {job.version}"
+    return words + (f": {job.error}" if job.error else "")
 
 
 def _show_status(found: Status) -> None:

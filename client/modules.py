@@ -41,7 +41,8 @@ def module_output(module: str, *arguments: str) -> str:
     )
     try:
         with suppress(psutil.Error):
-            psutil.Process(process.pid).nice(BACKGROUND)
+            child = psutil.Process(process.pid)
+            child.nice(max(BACKGROUND, child.nice()))
         output, errors = process.communicate()
     except BaseException:
         process.kill()

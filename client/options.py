@@ -28,4 +28,5 @@ def settings_from(options: dict[str, str | None]) -> Settings:
 def _metavar(field: str) -> str:
     if field.endswith("port"):
         return "PORT"
-    return {"profile": "NAME", "host": "HOST"}.get(field, "PATH")
+    names = {"profile": "NAME", "host": "HOST", "training": "BOOL"}
+    return names.get(field, "N" if field.startswith("training") else "PATH")

@@ -10,7 +10,7 @@ What fails one of them is unregistered and its archive removed; clients notice n
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,17 @@ from pathlib import Path
 import click
 
 from client.api import NeuroQClient
+from client.canary import (
+    REFERENCE,
+    Trial,
+    canary,
+    take_back,
+    trial_folder,
+    withdraw,
+    withdraw_references,
+)
 from client.checks import Check, Score, check_latency, check_quality, check_sanity, table
-from client.modules import module_output, require_train
+from client.modules import require_train
 from client.quality import score_all
 from client.serving import only_one
 from client.session import version_client
@@ -34,25 +43,39 @@ from server.state import running_state
 
 VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 NUM_ATTEMPTS = 3
-REFERENCE = f"{MODEL}-reference"  # the current version once more, where no client asks it
 
 
-def release(settings: Settings, version: str | None, texts: Sequence[str]) -> None:
-    """Release a checkpoint on the running server. Raises ServerError when it is refused."""
+class RefusedError(ServerError):
+    """The checks found the new version worse than the current one."""
+
+
+def release(
+    settings: Settings,
+    version: str | None,
+    texts: Sequence[str],
+    on_promoted: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Release a checkpoint on the running server. Raises RefusedError, ServerError.
+
+    `on_promoted` is told the version as soon as it is the default.
+    """
     require_train()
     state = running_state(settings.run_dir)
     settings = replace(state.settings, checkpoint_path=settings.checkpoint_path)
     management = Management(state)
     with only_one(settings.run_dir):
+        take_back(settings, management)  # what a killed release has left
         releases = _current_releases(settings, management)
         candidate = _candidate(version, settings, management)
-        with _canary(candidate, releases.current, settings, management):
-            checks = _checks(releases.current, candidate, settings, management, texts)
+        trial = Trial(releases.current, candidate)
+        with canary(trial, settings, management) as folder:
+            checks = _checks(trial, settings, management, texts, folder)
             click.echo(table(checks, releases.current.version, candidate.version))
             _require_passed(checks, releases.current, candidate)
             _promote(releases, candidate, settings, management)
+            on_promoted(candidate.version)
         if releases.previous:
-            _withdraw(releases.previous.version, management)
+            withdraw(releases.previous.version, management)
 
 
 def next_version(taken: Sequence[str]) -> str:
@@ -89,48 +112,12 @@ def _candidate(version: str | None, settings: Settings, management: Management) 
     return Release(version, f"{MODEL}-{version}.mar")
 
 
-@contextmanager
-def _canary(
-    candidate: Release, current: Release, settings: Settings, management: Management
-) -> Iterator[None]:
-    """Package and register the candidate; whatever breaks off the block takes everything back."""
-    archive = settings.model_store / candidate.archive
-    try:
-        _package(candidate, archive, settings)
-        management.register(candidate.archive)
-        click.echo(f"Version {candidate.version} runs beside the default; checking …")
-        yield
-    except BaseException:
-        with suppress(ServerError):
-            if management.default_version() == candidate.version:
-                management.set_default(current.version)
-        _withdraw(candidate.version, management)
-        archive.unlink(missing_ok=True)
-        raise
-
-
-def _package(candidate: Release, archive: Path, settings: Settings) -> None:
-    places = ["--checkpoint_path", settings.checkpoint_path, "--output", str(archive)]
-    module_output("train.package", *places, "--profile", settings.profile, "--version", candidate.version)
-
-
-def _withdraw(version: str, management: Management) -> None:
-    """Unregister a version when nobody is being answered by it; says so when it has to stay."""
-    try:
-        if version not in management.versions():
-            return
-        if management.wait_until_idle(version):
-            management.unregister(version)
-        else:
-            click.echo(f"Version {version} is still being asked by its number; it stays until a restart.")
-    except ServerError as error:
-        click.echo(f"Version {version} could not be unregistered: {error}", err=True)
-
-
 def _checks(
-    current: Release, candidate: Release, settings: Settings, management: Management, texts: Sequence[str]
+    trial: Trial, settings: Settings, management: Management, texts: Sequence[str], folder: Path
 ) -> list[Check]:
-    before, after = score_all([settings.model_store / each.archive for each in (current, candidate)], texts)
+    current, candidate = trial.current, trial.candidate
+    archives = [settings.model_store / each.archive for each in (current, candidate)]
+    before, after = score_all(archives, texts, folder)
     with ExitStack() as stack:
         stack.enter_context(_reference(current, management))
         reference = stack.enter_context(version_client(settings, current.version, REFERENCE))
@@ -157,19 +144,17 @@ def _check_latency(reference: NeuroQClient, client: NeuroQClient, before: Score,
 def _reference(current: Release, management: Management) -> Iterator[None]:
     """Load the current version once more, away from its clients."""
     try:
-        for version in management.versions(REFERENCE):  # of a release that was killed
-            management.unregister(version, REFERENCE)
         management.register(current.archive, REFERENCE)
         yield
     finally:
         with suppress(ServerError):
-            management.unregister(current.version, REFERENCE)
+            withdraw_references(management)
 
 
 def _require_passed(checks: Sequence[Check], current: Release, candidate: Release) -> None:
     failed = [check.name for check in checks if not check.has_passed]
     if failed:
-        raise ServerError(
+        raise RefusedError(
             f"version {candidate.version} is refused ({', '.join(failed)}); version {current.version} "
             "serves on, and nothing has changed for its clients"
         )
@@ -177,22 +162,16 @@ def _require_passed(checks: Sequence[Check], current: Release, candidate: Releas
 
 def _promote(releases: Releases, candidate: Release, settings: Settings, management: Management) -> None:
     """Make the candidate the default and write it down, for the next start, too."""
-    current = _kept(releases.current, settings)
+    current = replace(releases.current, archive=f"{MODEL}-{releases.current.version}.mar")
     num_workers = management.num_workers(current.version)
     if num_workers > 1:  # the profile `workers`
         management.scale(candidate.version, num_workers)
     management.set_default(candidate.version)
+    if current != releases.current:  # a name of its own: packaging writes to neuroq.mar again
+        copy = trial_folder(settings.run_dir) / current.archive
+        shutil.copyfile(settings.model_store / releases.current.archive, copy)
+        shutil.move(copy, settings.model_store / copy.name)
     write_releases(settings.model_store, Releases(current).promoted(candidate))
     click.echo(
         f"Version {candidate.version} is the default now; ./neuroq rollback goes back to {current.version}."
     )
-
-
-def _kept(current: Release, settings: Settings) -> Release:
-    """Return the current release under a name of its own: packaging writes to neuroq.mar again."""
-    kept = replace(current, archive=f"{MODEL}-{current.version}.mar")
-    if kept != current:
-        temporary = settings.model_store / f".{kept.archive}.new"
-        shutil.copyfile(settings.model_store / current.archive, temporary)
-        temporary.replace(settings.model_store / kept.archive)
-    return kept

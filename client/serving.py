@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from client.api import NeuroQError
-from client.modules import run_module
+from client.modules import require_train, run_module
 from client.options import ROOT
 from client.session import running_client
 from server.archive import archive_checkpoint
@@ -33,6 +33,8 @@ def serve(settings: Settings, version: str) -> None:
         if _is_running(settings):
             click.echo(f"Already running from {settings.run_dir}.")
         else:
+            if settings.training:
+                require_train()
             require_free_ports(settings)  # now, not after minutes of training
             releases = read_releases(settings.model_store)
             if releases:
@@ -123,16 +125,22 @@ def _start_and_wait(settings: Settings, released_version: str | None) -> None:
 
 
 @contextmanager
-def only_one(run_dir: Path) -> Iterator[None]:
-    """Let one command at a time change what runs from a run folder; the next finds what it did."""
+def only_one(run_dir: Path, *, waits: bool = True) -> Iterator[bool]:
+    """Let one command at a time change what runs from a run folder; the next finds what it did.
+
+    Gives true; false when another one is at it and this one does not wait.
+    """
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(run_dir, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not waits:
+                yield False
+                return
             click.echo(f"Waiting for another call in {run_dir} …", err=True)
             fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+        yield True
     finally:
         os.close(folder)

@@ -1,8 +1,9 @@
-"""Answers that need no engine: health, status, and the refusal to train."""
+"""Answers that need no engine: health, status, and the start of a training job or the refusal to train."""
 
 from __future__ import annotations
 
 from handler.errors import ApiError
+from handler.jobs import Jobs
 from handler.replies import Reply
 from handler.schema import HealthRequest, StatusRequest, TrainRequest
 from handler.served_model import ServedModel
@@ -15,18 +16,28 @@ ControlRequest = HealthRequest | StatusRequest | TrainRequest
 class Control:
     """Knows what is served; the load is told with each question."""
 
-    def __init__(self, served: ServedModel, sessions: SessionStore, precision: str) -> None:
-        self._device, self._sessions = str(served.device), sessions
+    def __init__(
+        self, served: ServedModel, sessions: SessionStore, precision: str, jobs: Jobs | None
+    ) -> None:
+        """Without `jobs` no request trains."""
+        self._device, self._sessions, self._jobs = str(served.device), sessions, jobs
         self._description = {**served.description(), "precision": precision}
 
     def answer(self, request: ControlRequest, *, num_running: int, num_waiting: int) -> Reply:
-        """Answer at once. Raises ApiError (403) for training."""
+        """Answer at once. Raises ApiError for a training that is not started."""
         if isinstance(request, HealthRequest):
             return self._health()
         if isinstance(request, StatusRequest):
             return self._status(num_running, num_waiting)
-        refusal = f"this server never trains; train offline: {OFFLINE_COMMAND}"
-        raise ApiError(403, "train_disabled", refusal, command=OFFLINE_COMMAND)
+        return self._train(request)
+
+    def _train(self, request: TrainRequest) -> Reply:
+        if self._jobs is None:
+            refusal = f"this server never trains; train offline: {OFFLINE_COMMAND}"
+            raise ApiError(403, "train_disabled", refusal, command=OFFLINE_COMMAND)
+        job_id = self._jobs.start(request)
+        message = "the job runs beside the server; status tells how far it is"
+        return Reply(202, {"status": "accepted", "job_id": job_id, "message": message})
 
     def _health(self) -> Reply:
         return Reply(
@@ -49,6 +60,6 @@ class Control:
                 "requests_running": num_running,
                 "requests_waiting": num_waiting,
                 "sessions": self._sessions.count(),
-                "training_job": None,
+                "training_job": self._jobs.latest() if self._jobs else None,
             },
         )

@@ -68,7 +68,8 @@ METRICS = (
 # sees the first one, too.
 OUTCOMES = (
     "stop", "length", "cleared", "cancelled", "invalid_request", "unknown_action", "prompt_too_long",
-    "train_disabled", "not_found", "model_not_found", "overloaded", "deadline_exceeded", "internal",
+    "train_disabled", "train_busy", "not_found", "model_not_found", "overloaded", "deadline_exceeded",
+    "internal",
 )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class ClearSessionRequest(Fields):
 
 
 class TrainRequest(Fields):
-    """Refused here: training is an offline job. The seed's parameters are checked all the same."""
+    """Train in a job beside the server, where the operator allows it; the seed's parameters."""
 
     action: Literal["train"]
     texts: list[Text] | None = None

@@ -18,6 +18,7 @@ from handler.control import Control, ControlRequest
 from handler.errors import ApiError, internal_error
 from handler.exchange import Api, Exchange, Incoming, SequenceId
 from handler.generation import Generation
+from handler.jobs import Jobs
 from handler.metrics import Metrics
 from handler.pace import Pace
 from handler.paths import paths, unknown_path
@@ -73,7 +74,8 @@ class Service:
         self._vocabulary = Vocabulary(served.tokenizer)
         default_session = DEFAULT_SESSION if settings.sessions.share_default else None
         self._paths = paths(served, default_session)
-        self._control = Control(served, sessions, decoder.precision)
+        jobs = Jobs(settings.training) if settings.training.enabled else None
+        self._control = Control(served, sessions, decoder.precision, jobs)
         self.metrics = Metrics(settings.slots, sessions.count, clock)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
         self._replies: dict[str, Answer] = {}

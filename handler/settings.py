@@ -11,6 +11,9 @@ from typing import Any
 
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
 PRECISION_VARIABLE = "NEUROQ_PRECISION"
+TRAINING_VARIABLE = "NEUROQ_TRAINING"
+TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
+TRAINING_PATH_VARIABLE = "NEUROQ_TRAINING_PATH"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,22 @@ class SessionSettings:
     max_sessions: int = 10_000
     max_turns: int = 40
     max_bytes: int = 65_536
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Whether `train` requests start jobs, the command that runs one in a folder, and the jobs' folder."""
+
+    enabled: bool = False
+    command: str = ""
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if self.enabled and not (self.command and self.path):
+            raise ValueError(
+                "model-config.yaml, handler: training.enabled needs training.command and training.path; "
+                "./neuroq serve --training true sets them"
+            )
 
 
 @dataclass(frozen=True)
@@ -42,24 +61,35 @@ class HandlerSettings:
     precision: str = "auto"
     threads: int = 1
     sessions: SessionSettings = field(default_factory=SessionSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
 
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
     """Return the settings of a parsed model-config.yaml.
 
-    The environment may name the sessions' file and the precision.
+    The environment may name the sessions' file and the precision, and switch training on and off.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
     values = dict(model_config.get("handler") or {})
     sessions = dict(values.pop("sessions", None) or {})
+    training = dict(values.pop("training", None) or {})
     if environment.get(SESSIONS_PATH_VARIABLE):
         sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
     if environment.get(PRECISION_VARIABLE):
         values["precision"] = environment[PRECISION_VARIABLE]
+    if environment.get(TRAINING_VARIABLE):
+        text = environment[TRAINING_VARIABLE]
+        training["enabled"] = {"true": True, "false": False}.get(text, text)
+    for name, variable in (("command", TRAINING_COMMAND_VARIABLE), ("path", TRAINING_PATH_VARIABLE)):
+        if environment.get(variable):
+            training[name] = environment[variable]
     _check(HandlerSettings, values)
     _check(SessionSettings, sessions)
-    return HandlerSettings(**values, sessions=SessionSettings(**sessions))
+    _check(TrainingSettings, training)
+    return HandlerSettings(
+        **values, sessions=SessionSettings(**sessions), training=TrainingSettings(**training)
+    )
 
 
 def sessions_path(settings: SessionSettings) -> Path:
@@ -69,7 +99,9 @@ def sessions_path(settings: SessionSettings) -> Path:
     return path
 
 
-def _check(kind: type[HandlerSettings] | type[SessionSettings], values: Mapping[str, Any]) -> None:
+def _check(
+    kind: type[HandlerSettings] | type[SessionSettings] | type[TrainingSettings], values: Mapping[str, Any]
+) -> None:
     """Raise ValueError unless each value is of its default's type and, if a number, positive."""
     defaults = {f.name: f.default for f in fields(kind)}
     for name, value in values.items():

@@ -1,12 +1,15 @@
 """The environment variables that TorchServe and its workers get."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from server.jobs import jobs_path
 from server.settings import Settings
 
 TOOLS = Path(__file__).resolve().with_name("tools")  # stand-ins for programs that a slim machine lacks
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def server_environment(
@@ -22,10 +25,25 @@ def server_environment(
         **kept,
         **temporary,
         **_utf8_locale(environment),
+        **_training(settings),
         "JAVA_HOME": str(java_home),
         "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}:{TOOLS}",
         "LOG_LOCATION": str(settings.log_dir),
         "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _training(settings: Settings) -> dict[str, str]:
+    """Tell the handler whether `train` requests start jobs, and how (handler/settings.py)."""
+    if not settings.training:
+        return {"NEUROQ_TRAINING": "false"}
+    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "client.job"]
+    command += ["--run-dir", str(settings.run_dir)]
+    command += ["--memory", str(settings.training_memory), "--minutes", str(settings.training_minutes)]
+    return {
+        "NEUROQ_TRAINING": "true",
+        "NEUROQ_TRAINING_COMMAND": shlex.join(command),
+        "NEUROQ_TRAINING_PATH": str(jobs_path(settings.run_dir)),
     }
 
 

@@ -52,6 +52,9 @@ class Settings:
     metrics_port: int
     grpc_port: int
     grpc_management_port: int
+    training: bool = False
+    training_memory: int = 4  # GiB
+    training_minutes: int = 1440
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -96,6 +99,18 @@ def _host(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("must be a whole number from 1 to 999999")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError("must be a whole number from 1 to 65535")
@@ -113,6 +128,9 @@ OPTIONS = (
     Option("metrics_port", "8082", "Metrics REST API.", _port),
     Option("grpc_port", "7070", "Inference gRPC API.", _port),
     Option("grpc_management_port", "7071", "Management gRPC API.", _port),
+    Option("training", "false", "Whether `train` requests start training jobs.", _switch),
+    Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
+    Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
 )
 PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is _port)
 

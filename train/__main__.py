@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -59,6 +60,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
 @click.option("--resume", "resuming", is_flag=True, help="Go on with this checkpoint's run, or begin it.")
 @click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
+@click.option(
+    "--progress_file", "--progress-file", type=Path, help="Keep share, epoch and loss here, as JSON."
+)
 @_options
 @click.pass_context
 def main(
@@ -69,6 +73,7 @@ def main(
     preset: str,
     resuming: bool,
     report: bool,
+    progress_file: Path | None,
     **values: Any,
 ) -> None:
     """Train on TEXTS: .txt, .jsonl (also .gz, .zst), .parquet, .arrow, folders of them, or - for standard
@@ -85,7 +90,15 @@ def main(
     }
     if texts or more_texts:
         given["texts"] = (*texts, *more_texts)
-    sys.exit(command.run(given, PRESETS[preset], _say, resuming=resuming, with_report=report))
+    status = command.run(
+        given,
+        PRESETS[preset],
+        _say,
+        resuming=resuming,
+        with_report=report,
+        progress_path=progress_file,
+    )
+    sys.exit(status)
 
 
 def _say(message: str) -> None:

@@ -24,8 +24,12 @@ def run(
     *,
     resuming: bool,
     with_report: bool,
+    progress_path: Path | None = None,
 ) -> int:
-    """Train with the arguments that were `given`, or go on with their run; return the exit status."""
+    """Train with the arguments that were `given`, or go on with their run; return the exit status.
+
+    `progress_path` is a file that is kept up to date for programs.
+    """
     try:
         if torchrun.rank() > 0:
             return follow()
@@ -34,7 +38,7 @@ def run(
         if resuming and state_path(path).exists():
             state = TrainingState.load(state_path(path))
             _check_the_same(state.arguments, given)
-            outcome = resume(state, say, with_report=with_report)
+            outcome = resume(state, say, with_report=with_report, progress_path=progress_path)
         elif resuming and path.exists():
             _check_finished(path, given)
             say(f"{path}: the run has finished, there is nothing to go on with")
@@ -42,7 +46,7 @@ def run(
         else:
             if resuming:
                 say(f"{path}: no run has been saved yet, it begins now")
-            outcome = start(arguments, say, with_report=with_report)
+            outcome = start(arguments, say, with_report=with_report, progress_path=progress_path)
     except (CheckpointError, TokenizerError, CorpusError, TrainingError, GroupError, ValueError) as error:
         say(f"train: {error}")
         return 1

@@ -1,8 +1,10 @@
-"""What a person sees while training runs."""
+"""What a person sees while training runs, and what a program reads."""
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -10,11 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from train.loop import StepReport
 
+_WRITE_EVERY_SECONDS = 0.5
+
 
 class ProgressBar:
     """A bar with loss, speed and time left on a terminal; one line an epoch elsewhere."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, path: Path | None = None, console: Console | None = None) -> None:
+        """`path` is a file that is kept up to date for programs."""
+        self._path, self._written = path, 0.0
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._tokens, self._started = 0, time.perf_counter()
         self._bar = Progress(
@@ -44,6 +50,18 @@ class ProgressBar:
             loss=report.nats / report.num_tokens,
             speed=self.tokens_per_second,
         )
+        if self._path and time.monotonic() - self._written > _WRITE_EVERY_SECONDS:
+            self._write(self._path, report)
+
+    def _write(self, path: Path, report: StepReport) -> None:
+        """Write share, epoch (from 1) and loss (nats a token) as JSON; a reader never sees half of it."""
+        self._written = time.monotonic()
+        loss = report.nats / report.num_tokens
+        temporary = path.with_suffix(".new")
+        temporary.write_text(
+            json.dumps({"progress": report.done, "epoch": report.position.epoch + 1, "loss": loss})
+        )
+        temporary.replace(path)
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""

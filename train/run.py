@@ -32,15 +32,27 @@ from train.token_cache import TokenCache
 INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
 
 
-def start(arguments: TrainingArguments, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
+def start(
+    arguments: TrainingArguments,
+    say: Callable[[str], None],
+    *,
+    with_report: bool = True,
+    progress_path: Path | None = None,
+) -> Outcome:
     """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
     clock = Clock(arguments.minutes)
     with _only_run(Path(arguments.checkpoint_path)):
         data = load_data(arguments, say)
-        return _run(arguments, data, None, clock, say, with_report=with_report)
+        return _run(arguments, data, None, clock, say, with_report=with_report, progress_path=progress_path)
 
 
-def resume(state: TrainingState, say: Callable[[str], None], *, with_report: bool = True) -> Outcome:
+def resume(
+    state: TrainingState,
+    say: Callable[[str], None],
+    *,
+    with_report: bool = True,
+    progress_path: Path | None = None,
+) -> Outcome:
     """Go on with an interrupted run, to the same weights as if it had not been interrupted."""
     if torchrun.is_launched() and torchrun.world_size() != state.arguments.processes:
         raise TrainingError(
@@ -52,7 +64,9 @@ def resume(state: TrainingState, say: Callable[[str], None], *, with_report: boo
         tokenizer = Tokenizer(state.tokenizer_model)
         data = load_data(state.arguments, say, tokenizer, state.data_fingerprint)
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
-        return _run(state.arguments, data, state, clock, say, with_report=with_report)
+        return _run(
+            state.arguments, data, state, clock, say, with_report=with_report, progress_path=progress_path
+        )
 
 
 def model_config(arguments: TrainingArguments, vocab_size: int, documents: EncodedDocuments) -> ModelConfig:
@@ -131,6 +145,7 @@ def _run(
     say: Callable[[str], None],
     *,
     with_report: bool,
+    progress_path: Path | None = None,
 ) -> Outcome:
     arguments = _with_processes(arguments)
     vocab_size = data.tokenizer.vocab_size
@@ -146,7 +161,8 @@ def _run(
     recorder.begin()
     try:
         if not recorder.is_over:
-            _train(trainer, recorder, clock, (arguments, vocab_size, data.cache.folder, state))
+            parts = (arguments, vocab_size, data.cache.folder, state)
+            _train(trainer, recorder, clock, parts, progress_path)
         return recorder.finish(say, with_report=with_report)
     except TrainingError as error:
         if with_report:
@@ -154,11 +170,13 @@ def _run(
         raise
 
 
-def _train(trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...]) -> None:
+def _train(
+    trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...], progress_path: Path | None
+) -> None:
     with (
         _interruptible() as interrupted,
         _group(trainer, *parts) as members,
-        ProgressBar() as progress,
+        ProgressBar(progress_path) as progress,
     ):
         for report in trainer.run(members, lambda: interrupted() or recorder.is_over, clock.share):
             progress.step(report)

@@ -130,11 +130,11 @@ class TorchServeSystem:
         return Call(post(path, self.port(wire), content, self.token), num_tokens)
 
 
-def neuroq(folder: Path, model: Model, precision: str = AUTO) -> TorchServeSystem:
+def neuroq(folder: Path, model: Model, precision: str = AUTO, *, training: bool = False) -> TorchServeSystem:
     """NeuroQ in the profile `continuous`, packaged as ./neuroq package does."""
-    server = TorchServe(folder, {PRECISION_VARIABLE: precision})
+    server = TorchServe(folder, {PRECISION_VARIABLE: precision}, training=training)
     Package(model.checkpoint, model.tokenizer_file, "1.0", "continuous").write(server.settings.archive)
-    config = {name: value for name, value in neuroq_config()["handler"].items() if name != "sessions"}
+    config = {k: value for k, value in neuroq_config()["handler"].items() if not isinstance(value, dict)}
     config["precision"] = precision
     setting = "profile continuous, " + ", ".join(f"{name} {value}" for name, value in config.items())
     name = NEUROQ if precision == AUTO else NEUROQ_INT8

@@ -25,17 +25,22 @@ MODEL_NAME = "neuroq"
 class TorchServe:
     """One server in a folder of its own, on free ports."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
-        """`variables` are added to the server's environment."""
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str] | None = None, *, training: bool = False
+    ) -> None:
+        """`variables` are added to the server's environment; with `training`, requests may start jobs."""
         self._variables = variables or {}
-        ports = free_ports(len(PORT_OPTIONS))
+        ports: dict[str, Any] = dict(
+            zip((option.field for option in PORT_OPTIONS), free_ports(len(PORT_OPTIONS)), strict=True)
+        )
         self.settings = Settings(
             run_dir=folder / "run",
             model_store=folder / "model_store",
             checkpoint_path="",
             profile="continuous",  # the archive's own counts
             host=LOOPBACK,
-            **dict(zip((option.field for option in PORT_OPTIONS), ports, strict=True)),
+            training=training,
+            **ports,
         )
         self.settings.model_store.mkdir(parents=True)
         self.token = ""

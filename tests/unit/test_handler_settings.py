@@ -39,11 +39,23 @@ def test_the_environment_names_the_sessions_file(tmp_path: Path) -> None:
         ({"slots": 0}, "slots must be positive"),
         ({"sessions": {"max_turns": -1}}, "max_turns must be positive"),
         ({"sessions": {"share_default": 1}}, "share_default must be like True"),
+        ({"training": {"enabled": "yes"}}, "enabled must be like False, got 'yes'"),
+        ({"training": {"enabled": True}}, "training.enabled needs training.command"),
     ],
 )
 def test_a_bad_setting_is_named(handler: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_settings({"handler": handler}, {})
+
+
+def test_the_environment_switches_training_on_and_off() -> None:
+    given = {"NEUROQ_TRAINING_COMMAND": "run", "NEUROQ_TRAINING_PATH": "/jobs"}
+    assert not read_settings({}, given).training.enabled
+    settings = read_settings({}, {**given, "NEUROQ_TRAINING": "true"}).training
+    assert (settings.enabled, settings.command, settings.path) == (True, "run", "/jobs")
+    config = {"handler": {"training": {"enabled": True, "command": "run", "path": "/jobs"}}}
+    assert read_settings(config, {}).training.enabled
+    assert not read_settings(config, {"NEUROQ_TRAINING": "false"}).training.enabled
 
 
 def test_whole_numbers_stand_for_seconds_too() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from client.canary import RECORD, Trial, take_back, take_back_killed, trial_folder
 from client.release import next_version
+from client.serving import only_one
 from server.config import parse_properties, render_config
 from server.errors import ServerError
 from server.releases import (
@@ -84,3 +87,36 @@ def test_a_start_loads_the_current_one_first_and_the_previous_one_while_it_is_th
 )
 def test_the_next_version(taken: list[str], version: str) -> None:
     assert next_version(taken) == version
+
+
+@pytest.fixture
+def killed(settings: Settings) -> Settings:
+    """A release of version 2.0 that was killed, with its archive half in the model store."""
+    settings = replace(settings, run_dir=settings.model_store / "run")
+    folder = trial_folder(settings.run_dir)
+    folder.mkdir(parents=True)
+    (folder / RECORD).write_text(json.dumps(asdict(Trial(FIRST, SECOND))))
+    (folder / ".package-x").mkdir()
+    for release in (FIRST, SECOND):
+        (settings.model_store / release.archive).touch()
+    return settings
+
+
+def test_what_a_killed_release_has_left_is_taken_away(killed: Settings) -> None:
+    take_back_killed(killed)
+    assert sorted(path.name for path in killed.model_store.iterdir()) == ["neuroq-1.0.mar", "run"]
+    assert list(killed.run_dir.iterdir()) == []
+    take_back_killed(killed)  # nothing is left to do
+
+
+def test_a_release_that_was_killed_after_its_promotion_is_one(killed: Settings) -> None:
+    write_releases(killed.model_store, Releases(SECOND, FIRST))
+    take_back(killed, None)
+    assert (killed.model_store / SECOND.archive).exists()
+    assert not trial_folder(killed.run_dir).exists()
+
+
+def test_a_release_that_runs_is_left_alone(killed: Settings) -> None:
+    with only_one(killed.run_dir):
+        take_back_killed(killed, waits=False)
+    assert trial_folder(killed.run_dir).exists()

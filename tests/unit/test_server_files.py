@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -146,6 +147,19 @@ def test_the_environment_cannot_change_the_configuration(settings: Settings) -> 
     assert environment["PATH"].endswith(f":/java/bin:/bin:{TOOLS}")  # the machine's own programs come first
 
 
+def test_the_handler_is_told_whether_requests_may_train(settings: Settings) -> None:
+    given = {"NEUROQ_TRAINING": "true"}  # what was asked for may be another's; the settings decide
+    off = server_environment(given, settings, Path("/java"), Path("/tmp/nq-1"))
+    assert [off[name] for name in off if name.startswith("NEUROQ_TRAINING")] == ["false"]
+    settings = replace(settings, training=True, training_memory=2, training_minutes=30)
+    on = server_environment({}, settings, Path("/java"), Path("/tmp/nq-1"))
+    assert on["NEUROQ_TRAINING"] == "true"
+    assert on["NEUROQ_TRAINING_PATH"] == str(settings.run_dir / "jobs")
+    command = shlex.split(on["NEUROQ_TRAINING_COMMAND"])
+    assert command[-6:] == ["--run-dir", str(settings.run_dir), "--memory", "2", "--minutes", "30"]
+    assert subprocess.run([*command, "--help"], cwd="/", capture_output=True, check=False).returncode == 0
+
+
 def test_torchserve_finds_a_kill_program_on_a_slim_machine() -> None:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     subprocess.run(["kill", "-9", str(sleeper.pid)], env={"PATH": str(TOOLS)}, check=True)
@@ -172,5 +186,9 @@ def test_state_survives_writing_and_a_strange_process_is_not_ours(settings: Sett
     assert not state.is_alive
     with pytest.raises(NotRunningError, match="neuroq serve"):
         running_state(settings.run_dir)
+    record = json.loads(state_path(settings.run_dir).read_text())
+    del record["settings"]["training"]  # of a server that an older version has started
+    state_path(settings.run_dir).write_text(json.dumps(record))
+    assert read_state(settings.run_dir) == state
     state_path(settings.run_dir).write_text("{")
     assert read_state(settings.run_dir) is None

@@ -15,7 +15,7 @@ from handler.replies import Answer, Event, Reply, StreamPart
 from handler.served_model import ServedModel
 from handler.service import Service
 from handler.sessions import SessionStore
-from handler.settings import HandlerSettings, SessionSettings
+from handler.settings import HandlerSettings, SessionSettings, TrainingSettings
 from model.tokenizer import Tokenizer
 from tests.conftest import ROOT, write_checkpoint
 
@@ -201,6 +201,18 @@ def test_training_is_refused_with_the_offline_command(harness: Harness) -> None:
     reply = harness.ask(action="train", epochs=3)
     assert (reply.status, reply.body["code"]) == (403, "train_disabled")
     assert "./neuroq train" in str(reply.body)
+
+
+def test_training_starts_a_job_where_the_operator_allows_it(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    training = TrainingSettings(enabled=True, command="sh -c 'exec sleep 1'", path=str(tmp_path / "jobs"))
+    harness = Harness(tmp_path, tokenizer, training=training)
+    assert harness.ask(action="status").body["training_job"] is None
+    assert harness.ask(action="train", epochs=0).status == 400
+    reply = harness.ask(action="train", texts=["こんにちは"], epochs=3)
+    assert (reply.status, reply.body["status"], reply.body["job_id"]) == (202, "accepted", "1")
+    busy = harness.ask(action="train")
+    assert (busy.status, busy.body["code"]) == (409, "train_busy")
+    assert harness.ask(action="status").body["training_job"]["state"] == "queued"
 
 
 def test_a_prompt_beyond_the_context_is_refused(harness: Harness) -> None:

@@ -34,6 +34,11 @@ ROOT = Path("/somewhere")
         ({}, {"NEUROQ_CHECKPOINT_PATH": "s3://bucket/x.pt"}, "checkpoint_path", "s3://bucket/x.pt"),
         ({"profile": "workers"}, {}, "profile", "workers"),
         ({}, {"NEUROQ_HOST": "0.0.0.0"}, "host", "0.0.0.0"),
+        ({}, {}, "training", False),
+        ({}, {"NEUROQ_TRAINING": "true"}, "training", True),
+        ({"training": "false"}, {"NEUROQ_TRAINING": "true"}, "training", False),
+        ({"training_memory": "16"}, {}, "training_memory", 16),
+        ({}, {"NEUROQ_TRAINING_MINUTES": "20"}, "training_minutes", 20),
     ],
 )
 def test_value(
@@ -51,6 +56,8 @@ def test_value(
         ({}, {"NEUROQ_GRPC_PORT": "-1"}, ["NEUROQ_GRPC_PORT", "1 to 65535"]),
         ({}, {"NEUROQ_PROFILE": "fast"}, ["NEUROQ_PROFILE", "continuous, workers"]),
         ({"host": "::1"}, {}, ["--host", "IPv4"]),
+        ({}, {"NEUROQ_TRAINING": "yes"}, ["NEUROQ_TRAINING", "true or false", "'yes'"]),
+        ({"training_minutes": "0"}, {}, ["--training-minutes", "1 to 999999"]),
         ({"host": "http://x"}, {}, ["--host"]),
         ({"port": "8081"}, {}, ["--port", "--management-port", "8081"]),
     ],
