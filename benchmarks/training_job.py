@@ -148,7 +148,7 @@ def training(system: TorchServeSystem, run_dir: Path) -> Iterator[Job]:
         stop_job(run_dir)
 
 
-@click.command(name="training")
+@click.command(name="training_job")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.5), default=4.0, show_default=True, help="Of one turn.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
@@ -173,7 +173,7 @@ def main(rounds: int, seconds: float, output: Path) -> None:
             system.stop()
     page = _page({scenario.name: turns for scenario, turns in found.items()}, rounds, seconds)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "training.md").write_text(page, encoding="utf-8")
+    (output / "training_job.md").write_text(page, encoding="utf-8")
     click.echo(page)
     if max(median(turns.processors) for turns in found.values()) < MIN_PROCESSORS:
         raise click.ClickException("the job hardly ran beside other programs: the ratios say nothing")
@@ -192,7 +192,7 @@ def _page(found: Mapping[str, Turns], rounds: int, seconds: float) -> str:
     lines = [
         "# A training job beside the server",
         "",
-        f"`{shlex.join(['benchmarks/run', 'training', *sys.argv[1:]])}`: medians of {rounds} turns of "
+        f"`{shlex.join(['benchmarks/run', 'training_job', *sys.argv[1:]])}`: medians of {rounds} turns of "
         f"{seconds:g} s each; the ratio may be {MAX_RATIO:g} at most.",
         "",
         *table(head, [turns.row(name) for name, turns in found.items()], align=RIGHT),
