@@ -26,9 +26,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 # A fork starts at once and shares memory; elsewhere than on Linux it is not safe.
-_FORKS = sys.platform == "linux"
-_CONTEXT = multiprocessing.get_context("fork" if _FORKS else "spawn")
-
+if sys.platform == "linux":
+    _CONTEXT = multiprocessing.get_context("fork")
+else:
+    _CONTEXT = multiprocessing.get_context("spawn")
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -141,7 +142,7 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
     if size == 1:
         yield Alone()
         return
-    rows = _shared(size + 1, capacity) if _FORKS else None
+    rows = _shared(size + 1, capacity) if _CONTEXT.get_start_method() == "fork" else None
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         others = [
