@@ -21,6 +21,7 @@ class ProgressBar:
     def __init__(self, path: Path | None = None, console: Console | None = None) -> None:
         """`path` is a file that is kept up to date for programs."""
         self._path, self._written = path, 0.0
+        self._last: StepReport | None = None
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._tokens, self._started = 0, time.perf_counter()
         self._bar = Progress(
@@ -43,6 +44,7 @@ class ProgressBar:
     def step(self, report: StepReport) -> None:
         """Show one training step."""
         self._tokens += report.num_tokens
+        self._last = report
         self._bar.update(
             self._task,
             completed=report.done,
@@ -50,18 +52,20 @@ class ProgressBar:
             loss=report.nats / report.num_tokens,
             speed=self.tokens_per_second,
         )
-        if self._path and time.monotonic() - self._written > _WRITE_EVERY_SECONDS:
-            self._write(self._path, report)
+        if time.monotonic() - self._written > _WRITE_EVERY_SECONDS:
+            self._write(report)
 
-    def _write(self, path: Path, report: StepReport) -> None:
+    def _write(self, report: StepReport) -> None:
         """Write share, epoch (from 1) and loss (nats a token) as JSON; a reader never sees half of it."""
+        if self._path is None:
+            return
         self._written = time.monotonic()
         loss = report.nats / report.num_tokens
-        temporary = path.with_suffix(".new")
+        temporary = self._path.with_suffix(".new")
         temporary.write_text(
             json.dumps({"progress": report.done, "epoch": report.position.epoch + 1, "loss": loss})
         )
-        temporary.replace(path)
+        temporary.replace(self._path)
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
@@ -75,3 +79,5 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._last is not None:
+            self._write(self._last)
