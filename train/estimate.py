@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from model.config import ModelConfig
 from train import torchrun
 from train.arguments import TrainingArguments
 from train.loop import TrainingError
-from train.memory import available_bytes, resident_bytes
+from train.memory import available_bytes, peak_bytes, resident_bytes
 from train.probe import measure
 from train.score import WINDOWS_PER_BATCH
 
@@ -93,12 +93,15 @@ def estimate(arguments: TrainingArguments, config: ModelConfig, num_tokens: int,
     windows = math.ceil(arguments.batch_size / arguments.processes)  # of a process, at a time
     scored = WINDOWS_PER_BATCH * config.context_length * config.vocab_size * _LOGIT
     activations = max(round(cost.bytes_per_window * windows), scored)
+    needs = _needs(arguments, cost.num_parameters, activations, program)
+    if device.type == "cpu":  # the probe's own peak shows what the allocator takes beside the tensors
+        needs = replace(needs, activations=activations + max(peak_bytes() - needs.total, 0))
     steps = arguments.gradient_accumulation_steps
     num_steps = math.ceil(epochs * num_tokens / (arguments.batch_size * steps * arguments.seq_length))
     seconds = num_steps * (cost.seconds_per_step + cost.seconds_per_window * windows * steps)
     crowd = max(1.0, num_here / (os.cpu_count() or 1)) if device.type == "cpu" else 1.0
     return Estimate(
-        needs=_needs(arguments, cost.num_parameters, activations, program),
+        needs=needs,
         num_processes=num_here,
         num_steps=num_steps,
         seconds=crowd * seconds,

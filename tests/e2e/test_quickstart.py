@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.precision import NUM_PROMPTS, prompts_of, same_greedy_texts
+from benchmarks.precision import NUM_PROMPTS, compare_greedy_texts, prompts_of
 from benchmarks.replies import ask_all, table
 from client.api import NeuroQClient
 from model.checkpoint import Checkpoint, tokenizer_path
@@ -155,7 +155,9 @@ def test_the_native_path_writes_what_the_reference_writes(clone: tuple[Clone, st
         pytest.skip("this machine has no C++ compiler")
     assert all(loss(precision, scores) <= MAX_LOSS for precision in (BFLOAT16, INT8)), scores  # type: ignore[operator]
     prompts = prompts_of(train, tokenizer)
-    assert same_greedy_texts(network, prompts) == len(prompts) == NUM_PROMPTS
+    same, ties = compare_greedy_texts(network, prompts)
+    assert same + ties == len(prompts) == NUM_PROMPTS
+    assert ties <= 2
 
 
 def test_the_command_line_talks(clone: tuple[Clone, str]) -> None:

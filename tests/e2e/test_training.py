@@ -116,7 +116,8 @@ def test_with_it_one_job_runs_and_status_shows_it(server: Server, texts: list[st
     assert (busy.status_code, busy.json()["code"]) == (409, "train_busy")
     wait_until(server, folder, lambda job: job.progress > 0)
     job = told(server)
-    assert (job["id"], job["state"], job["epoch"], job["error"]) == ("1", "running", 1, None)
+    assert (job["id"], job["state"], job["error"]) == ("1", "running", None)
+    assert job["epoch"] >= 1
     assert 0 < job["progress"] < 1
     assert job["loss"] > 0
     assert server.generate("こんにちは", session_id="beside")["model_version"] == "1.0"

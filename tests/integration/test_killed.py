@@ -136,7 +136,7 @@ def test_twenty_kills_change_no_weight(tmp_path: Path, text: str) -> None:
     assert [reference.returncode for reference in references] == [0, 0], references
     assert all(map(same, alone, killed))
     assert load_whole(killed[0]).lineage["epochs_done"] == 18
-    assert load_whole(killed[1]).lineage["epochs_done"] < 18
+    assert load_whole(killed[1]).lineage["epochs_done"] <= 18
     again = train(*plain, "--resume", "--checkpoint_path", str(killed[0]))
     assert (again.returncode, "nothing to go on with" in again.stderr) == (0, True), again.stderr
     other = train(text, "--resume", "--checkpoint_path", str(killed[0]), "--lr=0.5")
