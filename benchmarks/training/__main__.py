@@ -96,7 +96,7 @@ def main(
             for cell in random.sample(cells, len(cells)):
                 rates[cell].append(workers[cell].rate(seconds))
             click.echo(f"round {number + 1} of {rounds}", err=True)
-    medians = {cell: statistics.median(each) for cell, each in rates.items()}
+    medians = {cell: statistics.median(rates[cell]) for cell in cells}
     output.mkdir(parents=True, exist_ok=True)
     page = _page(medians, rounds, seconds)
     (output / "training.md").write_text(page, encoding="utf-8")
