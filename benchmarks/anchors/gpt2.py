@@ -15,19 +15,24 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 def build() -> None:
     """Write the network and a tokenizer of one word per id."""
     torch.manual_seed(SEED)
-    network = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=SIZE.vocab_size,
-            n_positions=SIZE.context_length,
-            n_embd=SIZE.embed_dim,
-            n_layer=SIZE.num_layers,
-            n_head=SIZE.num_heads,
-            bos_token_id=1,
-            eos_token_id=2,
-        )
-    )
+    network = make()
     _tokenizer().save_pretrained(HUGGING_FACE)
     network.save_pretrained(HUGGING_FACE)
+
+
+def make(*, tied: bool = True) -> GPT2LMHeadModel:
+    """Return a network of random weights; `tied`: the token embedding is the output head, too."""
+    config = GPT2Config(
+        vocab_size=SIZE.vocab_size,
+        n_positions=SIZE.context_length,
+        n_embd=SIZE.embed_dim,
+        n_layer=SIZE.num_layers,
+        n_head=SIZE.num_heads,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=tied,
+    )
+    return GPT2LMHeadModel(config)
 
 
 def words() -> list[str]:

@@ -32,20 +32,9 @@ def plain(batch_size: int, length: int) -> Iterator[int]:
 
 def gpt2(batch_size: int, length: int) -> Iterator[int]:
     """Hugging Face's GPT-2 of the same width and depth: bf16 autocast, fused AdamW."""
-    from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415  # the benchmarks' own environment
+    from benchmarks.anchors.gpt2 import make  # noqa: PLC0415  # the benchmarks' own environment
 
-    network = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=SIZE.vocab_size,
-            n_positions=SIZE.context_length,
-            n_embd=SIZE.embed_dim,
-            n_layer=SIZE.num_layers,
-            n_head=SIZE.num_heads,
-            bos_token_id=1,
-            eos_token_id=2,
-            tie_word_embeddings=False,
-        )
-    )
+    network = make(tied=False)
 
     def logits(ids: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
