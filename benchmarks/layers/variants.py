@@ -49,6 +49,9 @@ VARIANTS: dict[str, Variant] = {
     "no-feed-forward": Variant("no QBNN layer beside the MLP", {"qbnn_blend": 0.0}),
     "equal-blend": Variant("MLP and QBNN alike: 0.7 and 0.7", {"qbnn_blend": 0.7}),
     "strong-attention": Variant("attention's blend 0.5 instead of 0.1", {"attention_blend": 0.5}),
+    "one-step-strong": Variant(
+        "one time step, attention's blend 0.5", {"num_steps": 1, "attention_blend": 0.5}
+    ),
     "entangled": Variant("λ begins at 1", {"attention_lambda": 1.0, "mlp_lambda": 1.0}),
     "tied": Variant("embedding and head share their weights", {"tied": True}),
 }
