@@ -32,7 +32,7 @@ def run(
     """
     try:
         if torchrun.rank() > 0:
-            return follow()
+            torchrun.leave(follow())
         arguments = TrainingArguments(**{**preset, **given})
         path = Path(arguments.checkpoint_path)
         if resuming and state_path(path).exists():
