@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handler.errors import ApiError
+from handler.errors import ApiError, stopping
+from handler.in_flight import InFlight
 from handler.replies import Reply
 from handler.schema import HealthRequest, StatusRequest, TrainRequest
 from handler.served_model import ServedModel
@@ -15,12 +16,14 @@ ControlRequest = HealthRequest | StatusRequest | TrainRequest
 class Control:
     """Knows what is served; the load is told with each question."""
 
-    def __init__(self, served: ServedModel, sessions: SessionStore, precision: str) -> None:
-        self._device, self._sessions = str(served.device), sessions
+    def __init__(
+        self, served: ServedModel, sessions: SessionStore, precision: str, in_flight: InFlight
+    ) -> None:
+        self._device, self._sessions, self._in_flight = str(served.device), sessions, in_flight
         self._description = {**served.description(), "precision": precision}
 
     def answer(self, request: ControlRequest, *, num_running: int, num_waiting: int) -> Reply:
-        """Answer at once. Raises ApiError (403) for training."""
+        """Answer at once. Raises ApiError: 403 for training, 503 for health while the server is stopped."""
         if isinstance(request, HealthRequest):
             return self._health()
         if isinstance(request, StatusRequest):
@@ -29,6 +32,8 @@ class Control:
         raise ApiError(403, "train_disabled", refusal, command=OFFLINE_COMMAND)
 
     def _health(self) -> Reply:
+        if self._in_flight.is_closed:
+            raise stopping()
         return Reply(
             200,
             {

@@ -11,6 +11,7 @@ from typing import Any
 
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
 PRECISION_VARIABLE = "NEUROQ_PRECISION"
+IN_FLIGHT_VARIABLE = "NEUROQ_IN_FLIGHT_PATH"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class HandlerSettings:
     `slots` requests decode together and `max_waiting` more may wait; TorchServe's batchSize should exceed
     their sum, so that health checks and refusals get through while all of them are taken. A step decodes at
     most `tokens_per_step` tokens for each request, fewer when they would take too long. `threads` share the
-    native decoder's rows.
+    native decoder's rows. `in_flight_path` is the file of handler/in_flight.py, empty for none.
     """
 
     slots: int = 32
@@ -41,13 +42,14 @@ class HandlerSettings:
     deadline_seconds: float = 60.0
     precision: str = "auto"
     threads: int = 1
+    in_flight_path: str = ""
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
 
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
     """Return the settings of a parsed model-config.yaml.
 
-    The environment may name the sessions' file and the precision.
+    The environment may name the sessions' file, the precision and the file of requests in flight.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
@@ -55,8 +57,9 @@ def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str
     sessions = dict(values.pop("sessions", None) or {})
     if environment.get(SESSIONS_PATH_VARIABLE):
         sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
-    if environment.get(PRECISION_VARIABLE):
-        values["precision"] = environment[PRECISION_VARIABLE]
+    for name, variable in (("precision", PRECISION_VARIABLE), ("in_flight_path", IN_FLIGHT_VARIABLE)):
+        if environment.get(variable):
+            values[name] = environment[variable]
     _check(HandlerSettings, values)
     _check(SessionSettings, sessions)
     return HandlerSettings(**values, sessions=SessionSettings(**sessions))
