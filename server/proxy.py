@@ -5,16 +5,18 @@ callers for the operator's token and puts TorchServe's in its place. When it is 
 connection, and ends once every request that it has is answered.
 """
 
+import ctypes
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGUSR1
+from signal import SIGKILL, SIGUSR1
 
 from server.errors import ServerError, SettingsError
 from server.keys import current_keys
@@ -26,6 +28,7 @@ CONFIG = Path(__file__).with_name("haproxy.cfg")
 TOKEN, TOKEN_FILE = "NEUROQ_TOKEN", "NEUROQ_TOKEN_FILE"
 TOKEN_PATTERN = re.compile(r"[!-~]{16,256}")
 START_TIMEOUT = 10.0
+PR_SET_PDEATHSIG = 1
 OPTIONS = (
     Option("proxy_host", LOOPBACK, "Where the proxy listens.", parse_host),
     Option("proxy_port", "8000", "The proxy's REST API.", parse_port),
@@ -44,9 +47,12 @@ class ProxySettings:
 
 
 def read_proxy_settings(environment: Mapping[str, str]) -> ProxySettings | None:
-    """Return the settings, None when the operator gave no token. Raises SettingsError, one line."""
+    """Return the settings, None when nothing asks for a proxy. Raises SettingsError, one line."""
     token = _read_token(environment)
     if token is None:
+        asked_for = [option.variable for option in OPTIONS if environment.get(option.variable)]
+        if asked_for:  # never a door without a lock
+            raise SettingsError(f"{TOKEN} or {TOKEN_FILE} must be set, because {asked_for[0]} is")
         return None
     return ProxySettings(token, **{option.field: option_value(option, {}, environment) for option in OPTIONS})
 
@@ -86,6 +92,7 @@ class Proxy:
             env=proxy_environment(settings, state, grace),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us alone
+            preexec_fn=_end_with_parent,
         )
         self._wait_until_it_listens(settings)
 
@@ -131,3 +138,9 @@ def proxy_environment(settings: ProxySettings, state: ServerState, grace: float)
         "TORCHSERVE_TOKEN": current_keys(state).inference.value,
         "GRACE_MILLISECONDS": str(max(1, round(grace * 1000))),
     }
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process with its parent, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)

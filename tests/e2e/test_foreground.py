@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -24,15 +23,12 @@ import pytest
 from model.tokenizer import Tokenizer
 from server.ports import free_ports
 from tests.conftest import ROOT, write_checkpoint
-from tests.e2e.conftest import Server, bearer, events
+from tests.e2e.callers import LONG, NUM_CLIENTS, SLOW, Callers
+from tests.e2e.conftest import Server, bearer
 from tests.e2e.grpc_calls import Grpc
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-NUM_CLIENTS = 4
 TOKEN = "a-token-of-the-operator"
-# Slow enough for a signal to come in the middle of an answer.
-SLOW = {"context_length": 700, "embed_dim": 256, "num_layers": 6}
-LONG = {"max_length": 600, "n": 2, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
 
 
 class Foreground(Server):
@@ -96,55 +92,6 @@ def start(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[Callable[..., Foregr
     yield start_one
     for server in servers:
         server.stop()
-
-
-@dataclass
-class Answer:
-    """What one caller got, and when it had all of it."""
-
-    status: int
-    text: str
-    ended_at: float
-
-
-class Callers:
-    """Requests in flight: every other one streamed."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._url, self._token = url, token
-        self._pool = ThreadPoolExecutor(NUM_CLIENTS)
-        self._answers = [self._pool.submit(self._ask, number) for number in range(NUM_CLIENTS)]
-
-    def answers(self) -> list[Answer]:
-        with self._pool:
-            return [answer.result() for answer in self._answers]
-
-    def num_answered(self) -> int:
-        """How many had a whole answer; waits for all."""
-        with self._pool:
-            return sum(
-                answer.exception() is None and answer.result().status == 200 for answer in self._answers
-            )
-
-    def _ask(self, number: int) -> Answer:
-        body = {
-            "prompt": "はい",
-            "session_id": f"s-{number}",
-            "seed": number,
-            "stream": number % 2 == 0,
-            **LONG,
-        }
-        with (
-            httpx.Client(headers=bearer(self._token), timeout=60, trust_env=False) as client,
-            client.stream("POST", self._url, json=body) as reply,
-        ):
-            if reply.headers["content-type"] == "text/event-stream":
-                pieces = [json.loads(event) for event in events(reply)]
-                assert "usage" in pieces[-1], pieces[-1]
-                text = "".join(piece.get("delta", "") for piece in pieces)
-            else:
-                text = json.loads(reply.read())["generated"]
-            return Answer(reply.status_code, text, time.monotonic())
 
 
 def wait_until_busy(server: Foreground) -> None:
@@ -224,7 +171,7 @@ def test_the_proxy_asks_for_the_operators_token_and_loses_nobody(
     server = start(NEUROQ_TOKEN=TOKEN, **ports)
     address = f"http://127.0.0.1:{rest}"
     url = f"{address}/predictions/neuroq"
-    for token in (server.status["token"], TOKEN.upper(), ""):
+    for token in (server.status["token"], TOKEN.upper(), "x"):
         refused = httpx.post(url, json={"action": "health"}, headers=bearer(token), trust_env=False)
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
     with httpx.Client(base_url=address, headers=bearer(TOKEN), trust_env=False) as client:

@@ -18,7 +18,7 @@ GOOD = "correct-horse-battery"
 
 
 def test_without_a_token_there_is_no_proxy() -> None:
-    assert read_proxy_settings({"NEUROQ_PROXY_PORT": "9"}) is None
+    assert read_proxy_settings({}) is None
 
 
 def test_the_token_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> None:
@@ -33,6 +33,7 @@ def test_the_token_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
+        ({"NEUROQ_PROXY_HOST": "0.0.0.0"}, ["NEUROQ_TOKEN or NEUROQ_TOKEN_FILE", "NEUROQ_PROXY_HOST"]),
         ({"NEUROQ_TOKEN": "short"}, ["NEUROQ_TOKEN ", "16 to 256"]),
         ({"NEUROQ_TOKEN": "with a space in the middle"}, ["NEUROQ_TOKEN ", "no spaces"]),
         ({"NEUROQ_TOKEN": "日本語" * 8}, ["ASCII"]),
