@@ -23,7 +23,9 @@ WORKDIR /opt/neuroq
 # --- the Python packages that serving needs ---------------------------------------------------------------
 FROM base AS venv
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends g++ python3-venv
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ python3-venv \
+ && rm -rf /var/lib/apt/lists/*
 # Where torch's wheel comes from; empty: PyPI, whose wheel is CUDA's.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY requirements/serve.txt requirements/java.txt requirements/
@@ -46,9 +48,10 @@ RUN python -m train.package --profile "$PROFILE" --version "$VERSION" --output /
 # What only building needs goes: pip, headers, the tests of packages.
 FROM venv AS runtime
 RUN pip uninstall -y --disable-pip-version-check pip \
- && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf torch/include torch/bin torch/share torch/test \
- && find . -type d -name tests -prune -exec rm -rf {} +
+ && rm -rf /opt/venv/lib/python3*/site-packages/torch/include \
+      /opt/venv/lib/python3*/site-packages/torch/bin \
+      /opt/venv/lib/python3*/site-packages/torch/share \
+ && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
 
 # --- offline training ---------------------------------------------------------------------------------------
 FROM venv AS train

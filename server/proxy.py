@@ -92,7 +92,7 @@ class Proxy:
             env=proxy_environment(settings, state, grace),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us alone
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  # there are no other threads
         )
         self._wait_until_it_listens(settings)
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Builds the image as root, without Docker and without any base image: debootstrap makes Debian, buildah the rest.
 #   deploy/image/build.sh CONTEXT [OPTIONS of buildah build, such as --tag neuroq --target server]
-# Needs: apt install buildah crun debootstrap. STORAGE is where images go (default: buildah's own place).
+# Needs: apt install buildah debootstrap. STORAGE is where images go (default: buildah's own place).
 set -euo pipefail
 context=$1
 shift
 base=localhost/debian:bookworm-slim
-export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+export BUILDAH_ISOLATION=chroot
 buildah=(buildah ${STORAGE:+--root "$STORAGE" --runroot "$STORAGE/run"})
 
 if ! "${buildah[@]}" inspect --type image "$base" > /dev/null 2>&1; then
@@ -18,5 +18,5 @@ if ! "${buildah[@]}" inspect --type image "$base" > /dev/null 2>&1; then
   "${buildah[@]}" add --quiet "$container" "$root" /
   "${buildah[@]}" commit --quiet --rm "$container" "$base"
 fi
-# Docker's format: OCI's has no health check. One layer a stage: vfs copies whole ones.
+# Docker's format: OCI's has no health check. One layer a stage.
 "${buildah[@]}" build --format docker --layers=false --build-arg BASE_IMAGE="$base" "$@" "$context"
