@@ -49,7 +49,6 @@ RUN python -m train.package --profile "$PROFILE" --version "$VERSION" --output /
 FROM venv AS runtime
 RUN pip uninstall -y --disable-pip-version-check pip \
  && rm -rf /opt/venv/lib/python3*/site-packages/torch/include \
-      /opt/venv/lib/python3*/site-packages/torch/bin \
       /opt/venv/lib/python3*/site-packages/torch/share \
  && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
 

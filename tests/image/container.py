@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 
 TOKEN = "a-token-of-the-operator"
 USER_ID = 23456  # anybody: not the image's own
-# What `docker run --read-only --user 23456 --cap-drop ALL --tmpfs /tmp --tmpfs /run/neuroq` does, by hand: crun
-# and runc want a control group of their own, which not every machine gives.
+# `docker run --read-only --user 23456 --cap-drop ALL --tmpfs /tmp --tmpfs /run/neuroq` by hand: crun and runc
+# want a control group of their own, which not every machine gives.
 ENTER = """
 root=$1
 shift
@@ -107,8 +107,9 @@ class Container:
             "--clear-groups",
             "--no-new-privs",
         ]
-        self._as_user += ["--bounding-set", "-all", "env", "--ignore-environment", *pairs]
-        words = [*self._as_user, "--chdir", config["WorkingDir"], *config["Entrypoint"]]
+        self._as_user += ["--bounding-set", "-all", "env", "--ignore-environment"]
+        self._as_user += ["--chdir", config["WorkingDir"], *pairs]
+        words = [*self._as_user, *config["Entrypoint"]]
         namespaces = ["--fork", "--kill-child", "--pid", "--mount", "--ipc", "--uts"]
         command = ["unshare", *namespaces, "bash", "-ec", ENTER, "enter", str(image.root()), *words]
         self.log = folder / "log"
