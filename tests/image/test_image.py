@@ -90,10 +90,14 @@ def test_it_answers_and_stops_without_losing_a_request(
     url = f"{container.url}/predictions/neuroq"
     refused = httpx.post(url, json={"action": "health"}, trust_env=False)
     assert refused.status_code == 401
-    body = {"input": {"action": "generate", "prompt": "こんにちは", "seed": 1}}
-    over_rest = httpx.post(url, json=body, headers=bearer(TOKEN), trust_env=False, timeout=60).json()
+    body = {"prompt": "こんにちは", "seed": 1}
+    in_rest = {"input": {"action": "generate", "session_id": "rest", **body}}
+    over_rest = httpx.post(url, json=in_rest, headers=bearer(TOKEN), trust_env=False, timeout=60).json()
     assert over_rest["status"] == "success"
-    assert generate_over_grpc(container, stubs, body)["generated"] == over_rest["generated"]
+    assert (
+        generate_over_grpc(container, stubs, {"session_id": "grpc", **body})["generated"]
+        == over_rest["generated"]
+    )
     callers = Callers(url, TOKEN)
     wait_until_busy(url)
     signalled_at = time.monotonic()
