@@ -12,6 +12,7 @@ import click
 from client.api import NeuroQError
 from client.canary import take_back_killed
 from client.chat import chat as run_chat
+from client.foreground import serve_in_foreground as run_in_foreground
 from client.modules import require_train
 from client.options import settings_from, settings_options
 from client.release import release as run_release
@@ -47,11 +48,27 @@ def cli() -> None:
 @cli.command()
 @settings_options
 @click.option("--version", default="1.0", show_default=True, help="Version to package as.")
-def serve(version: str, **options: str | None) -> None:
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Stay, with the logs, until SIGTERM or Ctrl-C; then answer what is in flight. For containers.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=30,
+    metavar="SECONDS",
+    envvar="NEUROQ_GRACE",
+    help="With --foreground: how long requests in flight may take to end [NEUROQ_GRACE; default 30].",
+)
+def serve(version: str, foreground: bool, grace: float, **options: str | None) -> None:
     """Train if there is no checkpoint, package, start TorchServe, show one exchange."""
     settings = settings_from(options)
     _take_away(settings)
-    run_serve(settings, version)
+    if foreground:
+        run_in_foreground(settings, version, grace)
+    else:
+        run_serve(settings, version)
 
 
 @cli.command()

@@ -17,11 +17,12 @@ from client.options import ROOT
 from client.session import running_client
 from server.archive import archive_checkpoint
 from server.errors import ServerError
+from server.logs import LogMark
 from server.ports import require_free_ports
 from server.process import start, stop, wait_until_ready
 from server.releases import Release, read_releases
-from server.settings import Settings
-from server.state import read_state
+from server.settings import BACKGROUND, Mode, Settings
+from server.state import ServerState, read_state
 from server.status import Status, read_status
 
 WELCOME_PROMPT, WELCOME_SESSION = "こんにちは", "welcome"
@@ -33,17 +34,22 @@ def serve(settings: Settings, version: str) -> None:
         if _is_running(settings):
             click.echo(f"Already running from {settings.run_dir}.")
         else:
-            if settings.training:
-                require_train()
-            require_free_ports(settings)  # now, not after minutes of training
-            releases = read_releases(settings.model_store)
-            if releases:
-                tell_release(settings, releases.current)
-            else:
-                make_archive(settings, version)
-            _start_and_wait(settings, releases.current.version if releases else None)
+            start_and_wait(settings, prepare(settings, version))
     show_exchange(settings)
     show_next_steps(read_status(settings))
+
+
+def prepare(settings: Settings, version: str) -> str | None:
+    """See that there is something to serve; return its version if it is a release."""
+    if settings.training:
+        require_train()
+    require_free_ports(settings)  # now, not after minutes of training
+    releases = read_releases(settings.model_store)
+    if releases is None:
+        make_archive(settings, version)
+        return None
+    tell_release(settings, releases.current)
+    return releases.current.version
 
 
 def make_archive(settings: Settings, version: str) -> None:
@@ -110,8 +116,11 @@ def _is_running(settings: Settings) -> bool:
     return state is not None and state.is_alive
 
 
-def _start_and_wait(settings: Settings, released_version: str | None) -> None:
-    state, mark = start(settings, ROOT)
+def start_and_wait(
+    settings: Settings, released_version: str | None, mode: Mode = BACKGROUND
+) -> tuple[ServerState, LogMark]:
+    """Start TorchServe and return when it answers; whatever comes between stops it again."""
+    state, mark = start(settings, ROOT, mode)
     try:
         click.echo("Starting TorchServe and loading the model ", nl=False, err=True)
         health = wait_until_ready(state, mark, lambda: click.echo(".", nl=False, err=True))
@@ -122,6 +131,7 @@ def _start_and_wait(settings: Settings, released_version: str | None) -> None:
         click.echo("", err=True)
         stop(settings.run_dir)
         raise
+    return state, mark
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from handler.errors import ApiError
+from handler.errors import ApiError, stopping
+from handler.in_flight import InFlight
 from handler.jobs import Jobs
 from handler.replies import Reply
 from handler.schema import HealthRequest, StatusRequest, TrainRequest
@@ -17,14 +18,20 @@ class Control:
     """Knows what is served; the load is told with each question."""
 
     def __init__(
-        self, served: ServedModel, sessions: SessionStore, precision: str, jobs: Jobs | None
+        self,
+        served: ServedModel,
+        sessions: SessionStore,
+        precision: str,
+        in_flight: InFlight,
+        jobs: Jobs | None,
     ) -> None:
         """Without `jobs` no request trains."""
-        self._device, self._sessions, self._jobs = str(served.device), sessions, jobs
+        self._device, self._sessions = str(served.device), sessions
+        self._in_flight, self._jobs = in_flight, jobs
         self._description = {**served.description(), "precision": precision}
 
     def answer(self, request: ControlRequest, *, num_running: int, num_waiting: int) -> Reply:
-        """Answer at once. Raises ApiError for a training that is not started."""
+        """Answer at once. Raises ApiError for a training that is not started, 503 for a server being stopped."""
         if isinstance(request, HealthRequest):
             return self._health()
         if isinstance(request, StatusRequest):
@@ -40,6 +47,8 @@ class Control:
         return Reply(202, {"status": "accepted", "job_id": job_id, "message": message})
 
     def _health(self) -> Reply:
+        if self._in_flight.is_closed:
+            raise stopping()
         return Reply(
             200,
             {

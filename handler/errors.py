@@ -22,6 +22,11 @@ def invalid_request(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, "invalid_request", message, param=param)
 
 
+def stopping() -> ApiError:
+    """The server takes no new requests; another one, or this one after its restart, does."""
+    return ApiError(503, "stopping", "this server is being stopped, try again later")
+
+
 def internal_error() -> ApiError:
     """A fault of ours; the details are in the server's log, never in the reply."""
     return ApiError(500, "internal", "the server failed on this request; its log says why")

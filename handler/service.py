@@ -15,9 +15,10 @@ from typing import Any
 
 from handler.choices import Choice
 from handler.control import Control, ControlRequest
-from handler.errors import ApiError, internal_error
+from handler.errors import ApiError, internal_error, stopping
 from handler.exchange import Api, Exchange, Incoming, SequenceId
 from handler.generation import Generation
+from handler.in_flight import InFlight
 from handler.jobs import Jobs
 from handler.metrics import Metrics
 from handler.pace import Pace
@@ -74,8 +75,9 @@ class Service:
         self._vocabulary = Vocabulary(served.tokenizer)
         default_session = DEFAULT_SESSION if settings.sessions.share_default else None
         self._paths = paths(served, default_session)
+        self._in_flight = InFlight(settings.in_flight_path)
         jobs = Jobs(settings.training) if settings.training.enabled else None
-        self._control = Control(served, sessions, decoder.precision, jobs)
+        self._control = Control(served, sessions, decoder.precision, self._in_flight, jobs)
         self.metrics = Metrics(settings.slots, sessions.count, clock)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
         self._replies: dict[str, Answer] = {}
@@ -129,6 +131,8 @@ class Service:
         if taken + exchange.num_sequences > self._settings.slots + self._settings.max_waiting:
             refusal = ApiError(503, "overloaded", "too many requests are waiting, try again later")
             self._fail(exchange, refusal)
+        elif not self._in_flight.enter():
+            self._fail(exchange, stopping())
         else:
             self._exchanges[request_id] = exchange
 
@@ -307,6 +311,8 @@ class Service:
         exchange.timeline.end()
         self.metrics.ended(outcome)
         self._exchanges.pop(exchange.request_id, None)
+        if not self._exchanges:
+            self._in_flight.leave()
         for choice in exchange.choices:
             self._engine.cancel(SequenceId(exchange.request_id, choice.index))
         if exchange.is_running and exchange.session_id is not None:

@@ -14,6 +14,7 @@ PRECISION_VARIABLE = "NEUROQ_PRECISION"
 TRAINING_VARIABLE = "NEUROQ_TRAINING"
 TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
 TRAINING_PATH_VARIABLE = "NEUROQ_TRAINING_PATH"
+IN_FLIGHT_VARIABLE = "NEUROQ_IN_FLIGHT_PATH"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class HandlerSettings:
     `slots` requests decode together and `max_waiting` more may wait; TorchServe's batchSize should exceed
     their sum, so that health checks and refusals get through while all of them are taken. A step decodes at
     most `tokens_per_step` tokens for each request, fewer when they would take too long. `threads` share the
-    native decoder's rows.
+    native decoder's rows. `in_flight_path` is the file of handler/in_flight.py, empty for none.
     """
 
     slots: int = 32
@@ -60,6 +61,7 @@ class HandlerSettings:
     deadline_seconds: float = 60.0
     precision: str = "auto"
     threads: int = 1
+    in_flight_path: str = ""
     sessions: SessionSettings = field(default_factory=SessionSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
@@ -67,7 +69,8 @@ class HandlerSettings:
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
     """Return the settings of a parsed model-config.yaml.
 
-    The environment may name the sessions' file and the precision, and switch training on and off.
+    The environment may name the sessions' file, the precision, the file of requests in flight, and switch
+    training on and off.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
@@ -76,8 +79,9 @@ def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str
     training = dict(values.pop("training", None) or {})
     if environment.get(SESSIONS_PATH_VARIABLE):
         sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
-    if environment.get(PRECISION_VARIABLE):
-        values["precision"] = environment[PRECISION_VARIABLE]
+    for name, variable in (("precision", PRECISION_VARIABLE), ("in_flight_path", IN_FLIGHT_VARIABLE)):
+        if environment.get(variable):
+            values[name] = environment[variable]
     if environment.get(TRAINING_VARIABLE):
         text = environment[TRAINING_VARIABLE]
         training["enabled"] = {"true": True, "false": False}.get(text, text)

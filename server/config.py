@@ -6,9 +6,10 @@ Pure. Values are escaped as Java reads them, so that a folder with Japanese char
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.settings import LOOPBACK, Settings
+from server.settings import BACKGROUND, LOOPBACK, Mode, Settings
 
 LOG_CONFIG_NAME, METRICS_CONFIG_NAME = "log4j2.xml", "metrics.yaml"
+PROXIED_TOKEN_MINUTES = str(10 * 365 * 24 * 60)
 
 
 def instance_overrides(settings: Settings, archives: Sequence[Path]) -> dict[str, str]:
@@ -27,10 +28,15 @@ def instance_overrides(settings: Settings, archives: Sequence[Path]) -> dict[str
     }
 
 
-def render_config(base: str, settings: Settings, archives: Sequence[Path] = ()) -> str:
+def render_config(
+    base: str, settings: Settings, archives: Sequence[Path] = (), mode: Mode = BACKGROUND
+) -> str:
     """Return the text of the instance's config.properties; without archives it loads neuroq.mar."""
     overrides = instance_overrides(settings, archives)
-    overrides["vmargs"] = _instance_vmargs(parse_properties(base).get("vmargs", ""))
+    console = "INFO" if mode.in_foreground else "OFF"
+    overrides["vmargs"] = _instance_vmargs(parse_properties(base).get("vmargs", ""), console)
+    if mode.is_proxied:  # it learns the token once
+        overrides["token_expiration_min"] = PROXIED_TOKEN_MINUTES
     lines = [_rendered_line(line, overrides) for line in base.splitlines()]
     lines += [f"{key}={escape(value)}" for key, value in overrides.items()]  # those the base does not have
     return "\n".join(lines) + "\n"
@@ -60,7 +66,7 @@ def _is_setting(line: str) -> bool:
     return "=" in line and not line.lstrip().startswith("#")
 
 
-def _instance_vmargs(vmargs: str) -> str:
-    """Point log4j at the run folder's copy, and keep its console quiet: that file has no bound."""
+def _instance_vmargs(vmargs: str, console: str) -> str:
+    """Point log4j at the run folder's copy, and quieten its console: that file has no bound."""
     kept = [word for word in vmargs.split() if not word.startswith("-Dlog4j.configurationFile=")]
-    return " ".join([*kept, f"-Dlog4j.configurationFile=./{LOG_CONFIG_NAME}", "-Dneuroq.console=OFF"])
+    return " ".join([*kept, f"-Dlog4j.configurationFile=./{LOG_CONFIG_NAME}", f"-Dneuroq.console={console}"])

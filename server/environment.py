@@ -17,12 +17,14 @@ def server_environment(
 ) -> dict[str, str]:
     """Return the server's environment. Pure but for the place of this Python."""
     # TS_CONFIG_FILE and some more win over config.properties even with enable_envvars_config=false.
-    kept = {name: value for name, value in environment.items() if not name.startswith("TS_")}
+    # The operator's token is for the proxy alone.
+    kept = {n: value for n, value in environment.items() if not n.startswith(("TS_", "NEUROQ_TOKEN"))}
     scripts = str(Path(sys.executable).parent)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temp_dir))
     return {
         "NEUROQ_SESSIONS_PATH": str(settings.run_dir / "sessions.db"),
         **kept,
+        "NEUROQ_IN_FLIGHT_PATH": str(settings.in_flight_path),
         **temporary,
         **_utf8_locale(environment),
         **_training(settings),

@@ -30,7 +30,7 @@ from server.logs import CONSOLE_LOG, LogMark, mark_logs
 from server.ports import require_free_ports
 from server.readiness import Health, probe
 from server.releases import archives_to_load
-from server.settings import Settings
+from server.settings import BACKGROUND, Mode, Settings
 from server.state import ServerState, read_state, state_path, write_state
 
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
@@ -41,7 +41,7 @@ MAX_WORKER_FAILURES = 3
 MAX_TEMP_ROOT_LENGTH = 40
 
 
-def start(settings: Settings, root: Path) -> tuple[ServerState, LogMark]:
+def start(settings: Settings, root: Path, mode: Mode = BACKGROUND) -> tuple[ServerState, LogMark]:
     """Start TorchServe and record it; the caller waits with `wait_until_ready`."""
     _require_no_server(settings)
     require_free_ports(settings)
@@ -52,9 +52,9 @@ def start(settings: Settings, root: Path) -> tuple[ServerState, LogMark]:
     java_home = find_java_home(os.environ)
     if java_home is None:
         raise ServerError(f"no Java {MIN_VERSION} or newer: install one or set JAVA_HOME")
-    config = _prepare_run_dir(settings, root, archives)
+    config = _prepare_run_dir(settings, root, archives, mode)
     mark = mark_logs(settings)
-    return _launch(settings, java_home, config), mark
+    return _launch(settings, java_home, config, mode), mark
 
 
 def wait_until_ready(
@@ -115,19 +115,21 @@ def _require_no_server(settings: Settings) -> None:
     stop(settings.run_dir)  # what a killed server or a reboot left
 
 
-def _prepare_run_dir(settings: Settings, root: Path, archives: list[Path]) -> dict[str, str]:
+def _prepare_run_dir(settings: Settings, root: Path, archives: list[Path], mode: Mode) -> dict[str, str]:
     """Make the run folder, readable by its owner only: it holds tokens and conversations."""
     settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.log_dir.mkdir(exist_ok=True)
     (settings.run_dir / "key_file.json").unlink(missing_ok=True)
-    text = render_config((root / "config.properties").read_text(encoding="utf-8"), settings, archives)
+    settings.in_flight_path.write_bytes(b"")
+    base = (root / "config.properties").read_text(encoding="utf-8")
+    text = render_config(base, settings, archives, mode)
     (settings.run_dir / "config.properties").write_text(text, encoding="utf-8")
     for name in (LOG_CONFIG_NAME, METRICS_CONFIG_NAME):
         shutil.copyfile(Path(__file__).with_name(name), settings.run_dir / name)
     return parse_properties(text)
 
 
-def _launch(settings: Settings, java_home: Path, config: dict[str, str]) -> ServerState:
+def _launch(settings: Settings, java_home: Path, config: dict[str, str], mode: Mode) -> ServerState:
     temp_dir = Path(tempfile.mkdtemp(prefix="nq-", dir=_short_temp_root()))
     with (settings.log_dir / CONSOLE_LOG).open("wb") as console:
         process = subprocess.Popen(
@@ -135,7 +137,7 @@ def _launch(settings: Settings, java_home: Path, config: dict[str, str]) -> Serv
             cwd=settings.run_dir,
             env=server_environment(os.environ, settings, java_home, temp_dir),
             stdin=subprocess.DEVNULL,
-            stdout=console,
+            stdout=None if mode.in_foreground else console,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

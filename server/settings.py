@@ -78,9 +78,25 @@ class Settings:
         return self.model_store / "neuroq.mar"
 
     @property
+    def in_flight_path(self) -> Path:
+        """The file that workers hold while they answer somebody (server/drain.py)."""
+        return self.run_dir / "in-flight.lock"
+
+    @property
     def log_dir(self) -> Path:
         """The folder of this instance's logs."""
         return self.run_dir / "logs"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a server is started: with its logs on this process's output, with a proxy that holds its token."""
+
+    in_foreground: bool = False
+    is_proxied: bool = False
+
+
+BACKGROUND = Mode()
 
 
 def _text(text: str) -> str:
@@ -93,7 +109,8 @@ def _profile(text: str) -> str:
     return text
 
 
-def _host(text: str) -> str:
+def parse_host(text: str) -> str:
+    """Return a host name or IPv4 address; raises ValueError."""
     if not HOST_PATTERN.fullmatch(text):
         raise ValueError("must be a host name or an IPv4 address")
     return text
@@ -111,7 +128,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """Return a port; raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError("must be a whole number from 1 to 65535")
     return int(text)
@@ -122,22 +140,22 @@ OPTIONS = (
     Option("model_store", "model_store", "Folder of the model archives.", _text),
     Option("checkpoint_path", "checkpoints/neuroq_checkpoint.pt", "The trained checkpoint.", _text),
     Option("profile", "continuous", "continuous (one batching worker) or workers (several).", _profile),
-    Option("host", LOOPBACK, "Where the inference REST API listens; all else stays on loopback.", _host),
-    Option("port", "8080", "Inference REST API.", _port),
-    Option("management_port", "8081", "Management REST API.", _port),
-    Option("metrics_port", "8082", "Metrics REST API.", _port),
-    Option("grpc_port", "7070", "Inference gRPC API.", _port),
-    Option("grpc_management_port", "7071", "Management gRPC API.", _port),
+    Option("host", LOOPBACK, "Where the inference REST API listens; all else stays on loopback.", parse_host),
+    Option("port", "8080", "Inference REST API.", parse_port),
+    Option("management_port", "8081", "Management REST API.", parse_port),
+    Option("metrics_port", "8082", "Metrics REST API.", parse_port),
+    Option("grpc_port", "7070", "Inference gRPC API.", parse_port),
+    Option("grpc_management_port", "7071", "Management gRPC API.", parse_port),
     Option("training", "false", "Whether `train` requests start training jobs.", _switch),
     Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
     Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
 )
-PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is _port)
+PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is parse_port)
 
 
 def read_settings(options: Mapping[str, str | None], environment: Mapping[str, str], root: Path) -> Settings:
     """Return the settings; relative paths start at `root`. Raises SettingsError, one line."""
-    values = {option.field: _value(option, options, environment) for option in OPTIONS}
+    values = {option.field: option_value(option, options, environment) for option in OPTIONS}
     for name in ("run_dir", "model_store"):
         values[name] = Path(root, values[name])
     if "://" not in values["checkpoint_path"]:
@@ -146,7 +164,8 @@ def read_settings(options: Mapping[str, str | None], environment: Mapping[str, s
     return Settings(**values)
 
 
-def _value(option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]) -> Any:
+def option_value(option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]) -> Any:
+    """Return one setting. Raises SettingsError, one line, that names where a bad value came from."""
     given, source = options.get(option.field), option.flag
     if not given:
         given, source = environment.get(option.variable), option.variable

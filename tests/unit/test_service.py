@@ -506,3 +506,18 @@ def test_whatever_fails_for_one_request_the_others_do_not_notice(
         assert harness.replies["bad"].body["code"] == "internal"
     assert harness.store.take("bad", 1) == []
     assert service._engine.num_running == service._engine.num_waiting == 0
+
+
+def test_a_server_that_is_stopped_ends_what_it_has_and_refuses_the_rest(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    path = tmp_path / "in-flight.lock"
+    harness = Harness(tmp_path, tokenizer, in_flight_path=str(path))
+    harness.service.submit("early", {"prompt": "はい", "max_length": 60})
+    harness.step()
+    path.write_text("closed")
+    assert (late := harness.ask(prompt="はい")).status == 503
+    assert late.body["code"] == "stopping"
+    assert harness.ask(action="health").status == 503
+    assert harness.ask(action="status").status == 200
+    assert harness.run()["early"].status == 200

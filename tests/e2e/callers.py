@@ -1,0 +1,66 @@
+"""Requests in flight: long generations by several callers at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+
+from tests.e2e.conftest import bearer, events
+
+NUM_CLIENTS = 4
+# Slow enough for a signal to come in the middle of an answer.
+SLOW = {"context_length": 700, "embed_dim": 256, "num_layers": 6}
+LONG = {"max_length": 600, "n": 2, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
+
+
+@dataclass
+class Answer:
+    """What one caller got, and when it had all of it."""
+
+    status: int
+    text: str
+    ended_at: float
+
+
+class Callers:
+    """Requests in flight: every other one streamed."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url, token
+        self._pool = ThreadPoolExecutor(NUM_CLIENTS)
+        self._answers = [self._pool.submit(self._ask, number) for number in range(NUM_CLIENTS)]
+
+    def answers(self) -> list[Answer]:
+        with self._pool:
+            return [answer.result() for answer in self._answers]
+
+    def num_answered(self) -> int:
+        """How many had a whole answer; waits for all."""
+        with self._pool:
+            return sum(
+                answer.exception() is None and answer.result().status == 200 for answer in self._answers
+            )
+
+    def _ask(self, number: int) -> Answer:
+        body = {
+            "prompt": "はい",
+            "session_id": f"s-{number}",
+            "seed": number,
+            "stream": number % 2 == 0,
+            **LONG,
+        }
+        with (
+            httpx.Client(headers=bearer(self._token), timeout=60, trust_env=False) as client,
+            client.stream("POST", self._url, json=body) as reply,
+        ):
+            if reply.headers["content-type"] == "text/event-stream":
+                pieces = [json.loads(event) for event in events(reply)]
+                assert "usage" in pieces[-1], pieces[-1]
+                text = "".join(piece.get("delta", "") for piece in pieces)
+            else:
+                text = json.loads(reply.read())["generated"]
+            return Answer(reply.status_code, text, time.monotonic())
