@@ -19,6 +19,7 @@ from client.session import new_session_id, running_client
 from server.errors import ServerError
 from server.process import stop as stop_server
 from server.status import Status, read_status
+from storage.errors import StorageError
 
 EXIT_INTERRUPTED = 130
 SAMPLING = (
@@ -148,7 +149,7 @@ def main(run: Callable[..., Any] = cli) -> None:
         _fail(error.format_message(), error.exit_code)
     except ServerError as error:
         _fail(str(error), error.exit_code)
-    except (NeuroQError, OSError) as error:
+    except (NeuroQError, StorageError, OSError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", EXIT_INTERRUPTED)

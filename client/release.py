@@ -27,6 +27,7 @@ from client.trial import require_served, sample_replies, time_both
 from server.archive import archive_checkpoint, archive_version
 from server.errors import ServerError, SettingsError
 from server.management import Management
+from server.mirror import fetch_store, upload_archives, upload_releases
 from server.readiness import MODEL
 from server.releases import Release, Releases, read_releases, write_releases
 from server.settings import Settings
@@ -44,6 +45,7 @@ def release(settings: Settings, version: str | None, texts: Sequence[str]) -> No
     settings = replace(state.settings, checkpoint_path=settings.checkpoint_path)
     management = Management(state)
     with only_one(settings.run_dir):
+        fetch_store(settings)
         releases = _current_releases(settings, management)
         candidate = _candidate(version, settings, management)
         with _canary(candidate, releases.current, settings, management):
@@ -178,11 +180,14 @@ def _require_passed(checks: Sequence[Check], current: Release, candidate: Releas
 def _promote(releases: Releases, candidate: Release, settings: Settings, management: Management) -> None:
     """Make the candidate the default and write it down, for the next start, too."""
     current = _kept(releases.current, settings)
+    promoted = Releases(current).promoted(candidate)
+    upload_archives(settings, promoted)
     num_workers = management.num_workers(current.version)
     if num_workers > 1:  # the profile `workers`
         management.scale(candidate.version, num_workers)
     management.set_default(candidate.version)
-    write_releases(settings.model_store, Releases(current).promoted(candidate))
+    write_releases(settings.model_store, promoted)
+    upload_releases(settings)
     click.echo(
         f"Version {candidate.version} is the default now; ./neuroq rollback goes back to {current.version}."
     )

@@ -84,5 +84,5 @@ def running_state(run_dir: Path) -> ServerState:
 
 
 def _settings(record: dict[str, Any]) -> Settings:
-    values = {field.name: record[field.name] for field in fields(Settings)}
+    values = {field.name: record[field.name] for field in fields(Settings) if field.name in record}
     return Settings(**{**values, **{name: Path(values[name]) for name in ("run_dir", "model_store")}})

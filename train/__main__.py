@@ -13,9 +13,13 @@ from click.core import ParameterSource
 
 from model.checkpoint import CheckpointError
 from model.tokenizer import TokenizerError
-from train.arguments import PRECISIONS, PRESETS, TrainingArguments
+from storage.errors import StorageError
+from storage.upload import require_access
+from train.arguments import DEFAULT_CHECKPOINT_PATH, PRECISIONS, PRESETS, TrainingArguments
 from train.corpus import CorpusError
 from train.loop import TrainingError
+from train.recorder import Outcome
+from train.remote import object_of, training_path, upload_checkpoint
 from train.run import resume, start
 from train.state import TrainingState, state_path
 
@@ -28,7 +32,7 @@ _HELP = {
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",
-    "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it.",
+    "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it; s3:// and gs://, too.",
     "tokenizer_path": "Use this tokenizer instead of training one.",
     "vocab_size": "Symbols of the tokenizer, fewer when the text cannot carry them.",
     "validation_fraction": "Share of the documents that is held out.",
@@ -88,18 +92,31 @@ def main(
     if texts or more_texts:
         given["texts"] = (*texts, *more_texts)
     try:
-        if resuming:
-            state = _interrupted_run(Path(values["checkpoint_path"]), given)
-            outcome = resume(state, _say, with_report=report)
-        else:
-            outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say, with_report=report)
-    except (CheckpointError, TokenizerError, CorpusError, TrainingError, ValueError) as error:
+        outcome = _train(given, preset, resuming=resuming, with_report=report)
+    except (CheckpointError, TokenizerError, CorpusError, TrainingError, StorageError, ValueError) as error:
         click.echo(f"train: {error}", err=True)
         sys.exit(1)
     except OSError as error:
         click.echo(f"train: {error.filename or ''}: {error.strerror or error}", err=True)
         sys.exit(1)
     sys.exit(0 if outcome.finished else 130)
+
+
+def _train(given: dict[str, Any], preset: str, *, resuming: bool, with_report: bool) -> Outcome:
+    """Train at a path of this machine; what is meant for an object store is uploaded at the end."""
+    location = object_of(given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH))
+    if location:
+        require_access(location)  # now, not after hours of training
+        given = {**given, "checkpoint_path": str(training_path(location))}
+    if resuming:
+        state = _interrupted_run(Path(given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH)), given)
+        outcome = resume(state, _say, with_report=with_report)
+    else:
+        outcome = start(TrainingArguments(**{**PRESETS[preset], **given}), _say, with_report=with_report)
+    if location and outcome.finished:
+        upload_checkpoint(outcome.checkpoint_path, location)
+        _say(f"uploaded to {location}")
+    return outcome
 
 
 def _interrupted_run(checkpoint_path: Path, given: dict[str, Any]) -> TrainingState:

