@@ -128,12 +128,17 @@ def _explained(location: Location) -> Iterator[None]:
     except exceptions.BaseError as error:
         if METADATA_HOST in str(error):
             raise RefusedError(f"{location}: no credentials; set {VARIABLES[location.scheme]}") from error
-        raise TransferError(f"{location}: {_reason(str(error))}") from error
+        raise _unexplained(location, str(error)) from error
 
 
-def _reason(text: str) -> str:
-    """Return what obstore's first line ends with; of an answer only the status, not its body."""
+def _unexplained(location: Location, text: str) -> StorageError:
+    """Return the error of an answer, without its body, or of none, by what obstore's first line ends with.
+
+    What the store says about the request itself (400 to 499) it would say again.
+    """
     status = re.search(r"status code: (\d{3}[A-Za-z -]*)", text)
-    if status:
-        return f"the store answered {status[1].strip()}"
-    return text.splitlines()[0].rpartition(" - ")[2][:MAX_REASON_LENGTH]
+    if not status:
+        return TransferError(f"{location}: {text.splitlines()[0].rpartition(' - ')[2][:MAX_REASON_LENGTH]}")
+    is_lasting = status[1].startswith("4") and not status[1].startswith(("408", "429"))
+    error = StorageError if is_lasting else TransferError
+    return error(f"{location}: the store answered {status[1].strip()}")

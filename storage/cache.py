@@ -69,9 +69,13 @@ class Cache:
 
     def _held(self, location: Location, stat: Stat) -> Path | None:
         """Return the copy of this state when there is one, and it is still what it was."""
-        digest = stat.sha256 or self._remembered(location, stat)
-        path = self.folder / str(digest) / location.name
-        return path if digest and path.is_file() and file_digest(path) == digest else None
+        try:
+            record = json.loads((self.folder / f"{_name(location)}.json").read_text())
+            path = self.folder / record["sha256"] / location.name
+            is_good = record["stat"] == asdict(stat) and file_digest(path) == record["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return path if is_good else None
 
     def _partial(self, location: Location, stat: Stat) -> Path:
         """Return the temporary file of this state; those of earlier states are removed."""
@@ -92,13 +96,6 @@ class Cache:
         if _with_checksum(bucket, location) != stat:
             raise TransferError(f"{location}: the object was replaced while it was read")
         raise StorageError(f"{location}: {fault}")
-
-    def _remembered(self, location: Location, stat: Stat) -> str | None:
-        try:
-            record = json.loads((self.folder / f"{_name(location)}.json").read_text())
-            return str(record["sha256"]) if record["stat"] == asdict(stat) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     def _remember(self, location: Location, stat: Stat, digest: str) -> None:
         path = self.folder / f"{_name(location)}.json"

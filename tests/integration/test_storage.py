@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import httpx
 import pytest
 
@@ -21,7 +20,7 @@ from storage.errors import MissingError, RefusedError, StorageError
 from storage.location import Location
 from storage.upload import upload
 from tests.conftest import ROOT
-from tests.object_stores import BUCKET, Fault, ObjectStore, Seen, gcs, s3
+from tests.object_stores import BUCKET, Fault, ObjectStore, Seen, aws_client, gcs, s3
 
 pytestmark = pytest.mark.integration
 SECRET = "a-secret-that-nobody-may-see"
@@ -63,8 +62,8 @@ def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture(scope="module")
-def gcs_store() -> Iterator[ObjectStore]:
-    with gcs() as store:
+def gcs_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with gcs(tmp_path_factory.mktemp("gcs")) as store:
         yield store
 
 
@@ -232,8 +231,7 @@ def test_a_missing_object_is_one_line(place: Place, bucket: str) -> None:
 def guarded(s3_place: Place) -> Iterator[dict[str, str]]:
     """moto as it checks signatures: the credentials of the one user who may read."""
     base = f"http://127.0.0.1:{s3_place.store.port}"
-    options = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
-    iam = boto3.client("iam", endpoint_url=base, **options)
+    iam = aws_client("iam", s3_place.store.port)
     iam.create_user(UserName="reader")
     rule = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
     iam.put_user_policy(UserName="reader", PolicyName="all", PolicyDocument=rule)

@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model.checkpoint import CHECKPOINT_NAME, Checkpoint, tokenizer_path
@@ -46,9 +45,6 @@ class Machine:
             command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
         )
 
-    def get(self, key: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.store.port}/{BUCKET}/{key}", trust_env=False)
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
@@ -77,11 +73,11 @@ def test_package_reads_a_checkpoint_and_writes_an_archive(machine: Machine, chec
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"s3://{BUCKET}/store/neuroq.mar: version 3.0")
     archive = machine.folder / "neuroq.mar"
-    archive.write_bytes(machine.get("store/neuroq.mar").content)
+    archive.write_bytes(machine.store.get("store/neuroq.mar"))
     with zipfile.ZipFile(archive) as files:
         assert files.read(CHECKPOINT_NAME) == checkpoint.read_bytes()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert machine.get("store/neuroq.mar.sha256").text == f"{digest}  neuroq.mar\n"
+    assert machine.store.get("store/neuroq.mar.sha256").decode() == f"{digest}  neuroq.mar\n"
 
 
 def test_evaluate_reads_a_checkpoint(machine: Machine, checkpoint: Path) -> None:
@@ -103,7 +99,7 @@ def test_train_uploads_what_it_trained_and_keeps_the_state_here(machine: Machine
     assert done.stderr.endswith(f"uploaded to {place}\n")
     folder = machine.folder / "checkpoints" / "s3" / BUCKET / "trained"
     for name in ("mine.pt", "neuroq_tokenizer.model"):
-        assert machine.get(f"trained/{name}").content == (folder / name).read_bytes()
+        assert machine.store.get(f"trained/{name}") == (folder / name).read_bytes()
     Checkpoint.load(folder / "mine.pt").check_tokenizer(Tokenizer.load(folder / "neuroq_tokenizer.model"))
 
 
@@ -173,7 +169,7 @@ def test_rollback_without_a_server_changes_the_store(machine: Machine) -> None:
         machine.store.put(f"rolled/neuroq-{version}.mar", archive.read_bytes())
     done = machine.run("client", "rollback", "--model-store", f"s3://{BUCKET}/rolled")
     assert (done.returncode, done.stderr) == (0, "")
-    now = json.loads(machine.get("rolled/releases.json").content)
+    now = json.loads(machine.store.get("rolled/releases.json"))
     assert (now["current"]["version"], now["previous"]["version"]) == ("1.0", "2.0")
 
 
