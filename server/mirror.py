@@ -1,4 +1,4 @@
-"""The local folder that TorchServe gets when the archives are elsewhere: one given archive, or a store in S3 or GCS.
+"""The folder that TorchServe gets when the archives are elsewhere: one archive, or a store in S3 or GCS.
 
 A remote store is like a local one: neuroq.mar, or releases.json and the archives that it names. An archive is
 uploaded before the releases.json that names it, so whoever starts finds one whole state or the other.

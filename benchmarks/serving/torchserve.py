@@ -28,14 +28,15 @@ class TorchServe:
     def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         """`variables` are added to the server's environment."""
         self._variables = variables or {}
-        ports = free_ports(len(PORT_OPTIONS))
+        free = free_ports(len(PORT_OPTIONS))
+        ports: dict[str, Any] = dict(zip((option.field for option in PORT_OPTIONS), free, strict=True))
         self.settings = Settings(
             run_dir=folder / "run",
             model_store=folder / "model_store",
             checkpoint_path="",
             profile="continuous",  # the archive's own counts
             host=LOOPBACK,
-            **dict(zip((option.field for option in PORT_OPTIONS), ports, strict=True)),
+            **ports,
         )
         self.settings.model_store.mkdir(parents=True)
         self.token = ""

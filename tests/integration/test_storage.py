@@ -1,4 +1,4 @@
-"""Object stores: moto's S3 server and a GCS emulator, with the faults that a network and other people make."""
+"""Object stores: moto's S3 server and a GCS emulator, with the faults that networks and people make."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def _point_at(store: ObjectStore, scheme: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(params=["s3", "gs"])
-def place(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     store: ObjectStore = request.getfixturevalue("s3_store" if request.param == "s3" else "gcs_store")
     _point_at(store, request.param, monkeypatch)
     monkeypatch.setenv("NEUROQ_CACHE", str(tmp_path / "cache"))
@@ -250,9 +248,10 @@ def test_wrong_credentials_are_one_line_without_a_secret(
         monkeypatch.setenv(name, value)
     assert s3_place.fetch("guarded") == b"content"
     for name in good:
-        with monkeypatch.context() as patch, pytest.raises(RefusedError) as caught:
-            patch.setenv(name, SECRET)
+        monkeypatch.setenv(name, SECRET)
+        with pytest.raises(RefusedError) as caught:
             s3_place.fetch("guarded")
+        monkeypatch.setenv(name, good[name])
         words = f"s3://{BUCKET}/guarded: access refused; check the credentials and what they may do"
         assert str(caught.value) == words
 
