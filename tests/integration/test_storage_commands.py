@@ -17,7 +17,7 @@ from model.checkpoint import CHECKPOINT_NAME, Checkpoint, tokenizer_path
 from model.tokenizer import Tokenizer
 from server.ports import free_ports
 from tests.conftest import ROOT, write_checkpoint
-from tests.object_stores import BUCKET, Fault, ObjectStore, s3
+from tests.object_stores import BUCKET, Fault, ObjectStore, documented, s3
 
 pytestmark = pytest.mark.integration
 PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
@@ -66,8 +66,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, s
 
 
 def test_package_reads_a_checkpoint_and_writes_an_archive(machine: Machine, checkpoint: Path) -> None:
-    places = ["--checkpoint_path", f"s3://{BUCKET}/good/{checkpoint.name}"]
-    done = machine.run("train.package", *places, "--model_store", f"s3://{BUCKET}/store", "--version", "3.0")
+    machine.store.put("mine.pt", checkpoint.read_bytes())
+    machine.store.put("neuroq_tokenizer.model", tokenizer_path(checkpoint).read_bytes())
+    words = documented("package --checkpoint_path s3://my-models/mine.pt --model-store s3://my-models/store")
+    done = machine.run("client", *words, "--version", "3.0")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"s3://{BUCKET}/store/neuroq.mar: version 3.0")
     archive = machine.folder / "neuroq.mar"
@@ -87,17 +89,17 @@ def test_evaluate_reads_a_checkpoint(machine: Machine, checkpoint: Path) -> None
 
 
 def test_train_uploads_what_it_trained_and_keeps_the_state_here(machine: Machine) -> None:
-    text = machine.folder / "text.txt"
+    text = machine.folder / "my_text.txt"
     text.write_text("\n".join(f"猫が{number}匹います。" for number in range(60)), encoding="utf-8")
     sizes = ["--embed_dim", "32", "--num_neurons", "16", "--num_layers", "1", "--epochs", "1"]
     options = [*sizes, "--processes", "1", "--precision", "fp32", "--report", "false"]
-    place = f"s3://{BUCKET}/trained/mine.pt"
-    done = machine.run("train", str(text), "--checkpoint_path", place, *options, cwd=machine.folder)
+    words = documented("train my_text.txt --checkpoint_path s3://my-models/mine.pt")
+    done = machine.run("client", *words, *options, cwd=machine.folder)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(f"uploaded to {place}\n")
-    folder = machine.folder / "checkpoints" / "s3" / BUCKET / "trained"
+    assert done.stderr.endswith("uploaded to s3://my-models/mine.pt\n")
+    folder = machine.folder / "checkpoints" / "s3" / BUCKET
     for name in ("mine.pt", "neuroq_tokenizer.model"):
-        assert machine.store.get(f"trained/{name}") == (folder / name).read_bytes()
+        assert machine.store.get(name) == (folder / name).read_bytes()
     Checkpoint.load(folder / "mine.pt").check_tokenizer(Tokenizer.load(folder / "neuroq_tokenizer.model"))
 
 
