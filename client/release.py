@@ -53,6 +53,7 @@ def release(settings: Settings, version: str | None, texts: Sequence[str]) -> No
             click.echo(table(checks, releases.current.version, candidate.version))
             _require_passed(checks, releases.current, candidate)
             _promote(releases, candidate, settings, management)
+        upload_releases(settings)  # should it fail, this server keeps what it has promoted
         if releases.previous:
             _withdraw(releases.previous.version, management)
 
@@ -187,7 +188,6 @@ def _promote(releases: Releases, candidate: Release, settings: Settings, managem
         management.scale(candidate.version, num_workers)
     management.set_default(candidate.version)
     write_releases(settings.model_store, promoted)
-    upload_releases(settings)
     click.echo(
         f"Version {candidate.version} is the default now; ./neuroq rollback goes back to {current.version}."
     )
