@@ -250,7 +250,7 @@ def gcs(folder: Path) -> Iterator[ObjectStore]:
             yield ObjectStore(port, proxy, put, get)
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
