@@ -24,6 +24,7 @@ from server.jobs import Job, bury_killed_jobs, latest_job, stop_job
 from server.process import stop as stop_server
 from server.settings import Settings
 from server.status import Status, read_status
+from storage.errors import StorageError
 
 EXIT_INTERRUPTED = 130
 SAMPLING = (
@@ -198,7 +199,7 @@ def main(run: Callable[..., Any] = cli) -> None:
         _fail(error.format_message(), error.exit_code)
     except ServerError as error:
         _fail(str(error), error.exit_code)
-    except (NeuroQError, OSError) as error:
+    except (NeuroQError, StorageError, OSError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", EXIT_INTERRUPTED)

@@ -34,7 +34,7 @@ def run_module(module: str, *arguments: str) -> None:
 
 
 def module_output(module: str, *arguments: str) -> str:
-    """Return what `python -m MODULE` prints; it gives way to the server. Raises ServerError."""
+    """Return what `python -m MODULE` prints; it gives way to the server. Raises ServerError, one line."""
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
@@ -51,4 +51,5 @@ def module_output(module: str, *arguments: str) -> str:
     if process.returncode:
         reason = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise ServerError(f"{module} failed: {reason}")
+    sys.stderr.write(errors)
     return output

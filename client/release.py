@@ -36,6 +36,7 @@ from client.trial import require_served, sample_replies, time_both
 from server.archive import archive_checkpoint, archive_version
 from server.errors import ServerError, SettingsError
 from server.management import Management
+from server.mirror import fetch_store, upload_archives, upload_releases
 from server.readiness import MODEL
 from server.releases import Release, Releases, read_releases, write_releases
 from server.settings import Settings
@@ -65,6 +66,7 @@ def release(
     management = Management(state)
     with only_one(settings.run_dir):
         take_back(settings, management)  # what a killed release has left
+        fetch_store(settings)
         releases = _current_releases(settings, management)
         candidate = _candidate(version, settings, management)
         trial = Trial(releases.current, candidate)
@@ -74,6 +76,7 @@ def release(
             _require_passed(checks, releases.current, candidate)
             _promote(releases, candidate, settings, management)
             on_promoted(candidate.version)
+        upload_releases(settings)  # should it fail, this server keeps what it has promoted
         if releases.previous:
             withdraw(releases.previous.version, management)
 
@@ -162,16 +165,24 @@ def _require_passed(checks: Sequence[Check], current: Release, candidate: Releas
 
 def _promote(releases: Releases, candidate: Release, settings: Settings, management: Management) -> None:
     """Make the candidate the default and write it down, for the next start, too."""
-    current = replace(releases.current, archive=f"{MODEL}-{releases.current.version}.mar")
+    current = _kept(releases.current, settings)
+    promoted = Releases(current).promoted(candidate)
+    upload_archives(settings, promoted)
     num_workers = management.num_workers(current.version)
     if num_workers > 1:  # the profile `workers`
         management.scale(candidate.version, num_workers)
     management.set_default(candidate.version)
-    if current != releases.current:  # a name of its own: packaging writes to neuroq.mar again
-        copy = trial_folder(settings.run_dir) / current.archive
-        shutil.copyfile(settings.model_store / releases.current.archive, copy)
-        shutil.move(copy, settings.model_store / copy.name)
-    write_releases(settings.model_store, Releases(current).promoted(candidate))
+    write_releases(settings.model_store, promoted)
     click.echo(
         f"Version {candidate.version} is the default now; ./neuroq rollback goes back to {current.version}."
     )
+
+
+def _kept(current: Release, settings: Settings) -> Release:
+    """Return the current release under a name of its own: packaging writes to neuroq.mar again."""
+    kept = replace(current, archive=f"{MODEL}-{current.version}.mar")
+    if kept != current:
+        copy = trial_folder(settings.run_dir) / kept.archive
+        shutil.copyfile(settings.model_store / current.archive, copy)
+        shutil.move(copy, settings.model_store / copy.name)
+    return kept

@@ -6,6 +6,7 @@ from client.serving import only_one
 from server.archive import require_archive
 from server.errors import ServerError
 from server.management import Management
+from server.mirror import fetch_store, upload_releases
 from server.releases import Release, read_releases, write_releases
 from server.settings import Settings
 from server.state import read_state
@@ -15,8 +16,11 @@ def rollback(settings: Settings) -> None:
     """Change current and previous version over. Raises ServerError when there is no previous one."""
     state = read_state(settings.run_dir)
     is_running = state is not None and state.is_alive
-    store = state.settings.model_store if state and is_running else settings.model_store
+    if state and is_running:
+        settings = state.settings
+    store = settings.model_store
     with only_one(settings.run_dir):
+        fetch_store(settings)
         releases = read_releases(store)
         if releases is None:
             raise ServerError("there was no release, so there is no version to go back to")
@@ -25,6 +29,7 @@ def rollback(settings: Settings) -> None:
         if state and is_running:
             _serve(releases.current, Management(state))
         write_releases(store, releases)
+        upload_releases(settings)
     when = "is the default again" if is_running else "is what the next ./neuroq serve starts with"
     click.echo(f"Version {releases.current.version} {when}.")
 

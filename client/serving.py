@@ -12,18 +12,20 @@ from pathlib import Path
 import click
 
 from client.api import NeuroQError
-from client.modules import require_train, run_module
+from client.modules import module_output, require_train, run_module
 from client.options import ROOT
 from client.session import running_client
 from server.archive import archive_checkpoint
 from server.errors import ServerError
 from server.logs import LogMark
+from server.mirror import fetch_archives
 from server.ports import require_free_ports
 from server.process import start, stop, wait_until_ready
 from server.releases import Release, read_releases
-from server.settings import BACKGROUND, Mode, Settings
+from server.settings import BACKGROUND, DEFAULT_CHECKPOINT, Mode, Settings
 from server.state import ServerState, read_state
 from server.status import Status, read_status
+from storage.location import is_remote
 
 WELCOME_PROMPT, WELCOME_SESSION = "こんにちは", "welcome"
 
@@ -44,31 +46,48 @@ def prepare(settings: Settings, version: str) -> str | None:
     if settings.training:
         require_train()
     require_free_ports(settings)  # now, not after minutes of training
+    if settings.is_mirrored:
+        click.echo(f"Fetching {settings.archive_path or settings.remote_store} …", err=True)
+        fetch_archives(settings)
     releases = read_releases(settings.model_store)
-    if releases is None:
+    if releases:
+        tell_release(settings, releases.current)
+        return releases.current.version
+    if not settings.is_mirrored:
         make_archive(settings, version)
-        return None
-    tell_release(settings, releases.current)
-    return releases.current.version
+    return None
 
 
 def make_archive(settings: Settings, version: str) -> None:
     """Bring MODEL_STORE/neuroq.mar up to date; without train/ there only is what is already packaged."""
+    checkpoint = settings.checkpoint_path
     if not (ROOT / "train").is_dir():
+        if is_remote(checkpoint):
+            raise ServerError(f"no folder train/ to package {checkpoint} with; serve an --archive-path")
         if not settings.archive.is_file():
             raise ServerError(f"nothing to serve: no folder train/ to train with, and no {settings.archive}")
         return
-    checkpoint = settings.checkpoint_path
-    interrupted = Path(checkpoint).with_suffix(".state.pt")  # train removes it when it is done
-    if interrupted.exists():
-        click.echo(f"Training was interrupted: going on with it. (Without {interrupted} it would be served.)")
-        run_module("train", "--resume", "--checkpoint_path", checkpoint)
-    elif "://" not in checkpoint and not Path(checkpoint).exists():
-        click.echo(f"No checkpoint at {checkpoint}: training on the built-in corpus.")
-        run_module("train", "--preset", "builtin", "--checkpoint_path", checkpoint)
+    if is_remote(checkpoint):
+        click.echo(f"Fetching {checkpoint} …", err=True)
+    else:
+        _train_where_needed(Path(checkpoint))
     settings.model_store.mkdir(parents=True, exist_ok=True)
     places = ["--checkpoint_path", checkpoint, "--model_store", str(settings.model_store)]
-    run_module("train.package", *places, "--profile", settings.profile, "--version", version, "--if-changed")
+    options = ["--profile", settings.profile, "--version", version, "--if-changed"]
+    click.echo(module_output("train.package", *places, *options), nl=False)
+
+
+def _train_where_needed(checkpoint: Path) -> None:
+    """Finish an interrupted training, or train the built-in model, but not in place of one that was named."""
+    interrupted = checkpoint.with_suffix(".state.pt")  # train removes it when it is done
+    if interrupted.exists():
+        click.echo(f"Training was interrupted: going on with it. (Without {interrupted} it would be served.)")
+        run_module("train", "--resume", "--checkpoint_path", str(checkpoint))
+    elif not checkpoint.exists():
+        if checkpoint != ROOT / DEFAULT_CHECKPOINT:
+            raise ServerError(f"there is no checkpoint at {checkpoint}")
+        click.echo(f"No checkpoint at {checkpoint}: training on the built-in corpus.")
+        run_module("train", "--preset", "builtin", "--checkpoint_path", str(checkpoint))
 
 
 def tell_release(settings: Settings, release: Release) -> None:

@@ -31,7 +31,7 @@ class Control:
         self._description = {**served.description(), "precision": precision}
 
     def answer(self, request: ControlRequest, *, num_running: int, num_waiting: int) -> Reply:
-        """Answer at once. Raises ApiError for a training that is not started, 503 for a server being stopped."""
+        """Answer at once. Raises ApiError for a training that is not started, and 503 at the stop."""
         if isinstance(request, HealthRequest):
             return self._health()
         if isinstance(request, StatusRequest):

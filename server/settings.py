@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import SettingsError
+from storage.location import is_remote, parse_folder, parse_object
 
+DEFAULT_CHECKPOINT = "checkpoints/neuroq_checkpoint.pt"
 PROFILES = ("continuous", "workers")
 LOOPBACK = "127.0.0.1"
 # TorchServe's own pattern for addresses has no room for IPv6.
@@ -44,7 +46,7 @@ class Settings:
 
     run_dir: Path
     model_store: Path
-    checkpoint_path: str  # may also be s3:// or gs://, which training understands
+    checkpoint_path: str  # may also be s3:// or gs://
     profile: str
     host: str
     port: int
@@ -55,6 +57,13 @@ class Settings:
     training: bool = False
     training_memory: int = 4  # GiB
     training_minutes: int = 1440
+    archive_path: str = ""  # a ready archive: a path, s3:// or gs://
+    remote_store: str = ""  # where the archives come from, when the model store is in an object store
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Tell whether the archives are brought from elsewhere, so that nothing is packaged here."""
+        return bool(self.archive_path or self.remote_store)
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -103,6 +112,18 @@ def _text(text: str) -> str:
     return text
 
 
+def _object(text: str) -> str:
+    if is_remote(text):
+        parse_object(text)
+    return text
+
+
+def _folder(text: str) -> str:
+    if is_remote(text):
+        parse_folder(text)
+    return text
+
+
 def _profile(text: str) -> str:
     if text not in PROFILES:
         raise ValueError(f"must be one of {', '.join(PROFILES)}")
@@ -137,8 +158,9 @@ def parse_port(text: str) -> int:
 
 OPTIONS = (
     Option("run_dir", "run", "Folder of this instance's state, logs and sessions.", _text),
-    Option("model_store", "model_store", "Folder of the model archives.", _text),
-    Option("checkpoint_path", "checkpoints/neuroq_checkpoint.pt", "The trained checkpoint.", _text),
+    Option("model_store", "model_store", "Folder of the model archives; s3:// and gs://, too.", _folder),
+    Option("checkpoint_path", DEFAULT_CHECKPOINT, "The trained checkpoint; s3:// and gs://, too.", _object),
+    Option("archive_path", "", "Serve this archive as it is; s3:// and gs://, too.", _object),
     Option("profile", "continuous", "continuous (one batching worker) or workers (several).", _profile),
     Option("host", LOOPBACK, "Where the inference REST API listens; all else stays on loopback.", parse_host),
     Option("port", "8080", "Inference REST API.", parse_port),
@@ -156,12 +178,24 @@ PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is parse_port)
 def read_settings(options: Mapping[str, str | None], environment: Mapping[str, str], root: Path) -> Settings:
     """Return the settings; relative paths start at `root`. Raises SettingsError, one line."""
     values = {option.field: option_value(option, options, environment) for option in OPTIONS}
-    for name in ("run_dir", "model_store"):
-        values[name] = Path(root, values[name])
-    if "://" not in values["checkpoint_path"]:
-        values["checkpoint_path"] = str(Path(root, values["checkpoint_path"]))
+    values["run_dir"] = Path(root, values["run_dir"])
+    for name in ("checkpoint_path", "archive_path"):
+        if values[name] and not is_remote(values[name]):
+            values[name] = str(Path(root, values[name]))
+    values |= _store(values, root)
     _require_distinct_ports(values)
     return Settings(**values)
+
+
+def _store(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Return the folder that TorchServe gets, and where its archives come from if not from there."""
+    store, archive = values["model_store"], values["archive_path"]
+    if archive and is_remote(store):
+        raise SettingsError(f"--archive-path {archive} and --model-store {store} exclude each other")
+    if archive or is_remote(store):
+        folder = values["run_dir"] / "model_store"
+        return {"model_store": folder, "remote_store": store if is_remote(store) else ""}
+    return {"model_store": Path(root, store)}
 
 
 def option_value(option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]) -> Any:

@@ -23,7 +23,7 @@ _HELP = {
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",
-    "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it.",
+    "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it; s3:// and gs://, too.",
     "tokenizer_path": "Use this tokenizer instead of training one.",
     "vocab_size": "Symbols of the tokenizer, fewer when the text cannot carry them.",
     "validation_fraction": "Share of the documents that is held out.",

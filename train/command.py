@@ -8,13 +8,26 @@ from typing import Any
 
 from model.checkpoint import Checkpoint, CheckpointError
 from model.tokenizer import TokenizerError
+from storage.errors import StorageError
+from storage.upload import require_access
 from train import torchrun
-from train.arguments import TrainingArguments
+from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
 from train.loop import TrainingError
 from train.processes import GroupError
+from train.remote import object_of, training_path, upload_checkpoint
 from train.run import INTERRUPTED, follow, resume, start
 from train.state import TrainingState, state_path
+
+_FAILURES = (
+    CheckpointError,
+    TokenizerError,
+    CorpusError,
+    TrainingError,
+    GroupError,
+    StorageError,
+    ValueError,
+)
 
 
 def run(
@@ -28,32 +41,49 @@ def run(
 ) -> int:
     """Train with the arguments that were `given`, or go on with their run; return the exit status.
 
+    What is meant for an object store trains at a path of this machine and is uploaded at the end.
     `progress_path` is a file that is kept up to date for programs.
     """
     try:
         if torchrun.rank() > 0:
             torchrun.leave(follow())
+        location = object_of(given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH))
+        if location:
+            require_access(location)  # now, not after hours of training
+            given = {**given, "checkpoint_path": str(training_path(location))}
         arguments = TrainingArguments(**{**preset, **given})
         path = Path(arguments.checkpoint_path)
-        if resuming and state_path(path).exists():
-            state = TrainingState.load(state_path(path))
-            _check_the_same(state.arguments, given)
-            outcome = resume(state, say, with_report=with_report, progress_path=progress_path)
-        elif resuming and path.exists():
+        if resuming and path.exists() and not state_path(path).exists():
             _check_finished(path, given)
             say(f"{path}: the run has finished, there is nothing to go on with")
-            return 0
         else:
-            if resuming:
-                say(f"{path}: no run has been saved yet, it begins now")
-            outcome = start(arguments, say, with_report=with_report, progress_path=progress_path)
-    except (CheckpointError, TokenizerError, CorpusError, TrainingError, GroupError, ValueError) as error:
+            run = _resumed(path, given, say) if resuming else None
+            if run:
+                outcome = resume(run, say, with_report=with_report, progress_path=progress_path)
+            else:
+                outcome = start(arguments, say, with_report=with_report, progress_path=progress_path)
+            if not outcome.finished:
+                return INTERRUPTED
+        if location:
+            upload_checkpoint(path, location)
+            say(f"uploaded to {location}")
+    except _FAILURES as error:
         say(f"train: {error}")
         return 1
     except OSError as error:
         say(f"train: {error.filename or ''}: {error.strerror or error}")
         return 1
-    return 0 if outcome.finished else INTERRUPTED
+    return 0
+
+
+def _resumed(path: Path, given: Mapping[str, Any], say: Callable[[str], None]) -> TrainingState | None:
+    """Return the state of the run to go on with, None when it has not saved any yet."""
+    if not state_path(path).exists():
+        say(f"{path}: no run has been saved yet, it begins now")
+        return None
+    state = TrainingState.load(state_path(path))
+    _check_the_same(state.arguments, given)
+    return state
 
 
 def _check_the_same(begun_with: TrainingArguments, given: Mapping[str, Any]) -> None:

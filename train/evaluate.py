@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, file_sha256, tokenizer_path
+from model.checkpoint import Checkpoint, CheckpointError, file_sha256
 from model.tokenizer import Tokenizer, TokenizerError
+from storage.errors import StorageError
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
+from train.remote import checkpoint_files
 from train.score import score
 
 
@@ -53,10 +55,9 @@ def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | Non
 
     TEXTS are .txt or .jsonl files, folders of them, or - for standard input.
     """
-    path = Path(checkpoint_path)
     try:
-        result = evaluate(path, Path(tokenizer_file) if tokenizer_file else tokenizer_path(path), texts)
-    except (CheckpointError, TokenizerError, CorpusError) as error:
+        result = evaluate(*checkpoint_files(checkpoint_path, tokenizer_file), texts)
+    except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(result, ensure_ascii=False, indent=1))

@@ -21,11 +21,14 @@ from model.checkpoint import (
     Checkpoint,
     CheckpointError,
     file_sha256,
-    tokenizer_path,
 )
 from model.native import build
 from model.tokenizer import Tokenizer, TokenizerError
+from storage.errors import StorageError
+from storage.location import Location, is_remote, parse_object
+from storage.upload import upload
 from train.arguments import DEFAULT_CHECKPOINT_PATH
+from train.remote import checkpoint_files
 
 MODEL_NAME = "neuroq"
 PROFILES = {"continuous": "model-config.yaml", "workers": "model-config.workers.yaml"}
@@ -64,8 +67,8 @@ class Package:
             "code_sha256": _code_sha256(),
         }
 
-    def write(self, archive: Path) -> None:
-        """Run torch-model-archiver and put the result at `archive`, whole or not at all."""
+    def write(self, archive: Path) -> int:
+        """Run torch-model-archiver and put the result at `archive`, whole or not at all; return its bytes."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".package-", dir=archive.parent) as folder:
             content, export, private = (Path(folder) / name for name in ("content", "export", "tmp"))
@@ -74,6 +77,7 @@ class Package:
             self._stage(content)
             self._archive(content, export, private)
             (export / f"{MODEL_NAME}.mar").replace(archive)
+        return archive.stat().st_size
 
     def _stage(self, content: Path) -> None:
         for path in _code_files():
@@ -162,26 +166,35 @@ def main(
     output: str | None,
     if_changed: bool,
 ) -> None:
-    """Make MODEL_STORE/neuroq.mar from a checkpoint and its tokenizer."""
-    checkpoint = Path(checkpoint_path)
-    package = Package(
-        checkpoint, Path(tokenizer) if tokenizer else tokenizer_path(checkpoint), version, profile
-    )
-    archive = Path(output) if output else Path(model_store) / f"{MODEL_NAME}.mar"
+    """Make MODEL_STORE/neuroq.mar from a checkpoint and its tokenizer.
+
+    The checkpoint, the tokenizer and the model store may be s3:// or gs://.
+    """
+    target = output or f"{model_store.rstrip('/')}/{MODEL_NAME}.mar"
     try:
+        location = parse_object(target) if is_remote(target) else None
+        package = Package(*checkpoint_files(checkpoint_path, tokenizer), version, profile)
         package.check()
         _build_native()
-        if if_changed and read_record(archive) == package.record():
-            click.echo(f"{archive} is up to date (version {version}, profile {profile})")
+        if if_changed and read_record(Path(target)) == package.record():
+            click.echo(f"{target} is up to date (version {version}, profile {profile})")
             return
-        package.write(archive)
-    except (CheckpointError, TokenizerError, PackageError) as error:
+        num_bytes = _write_remote(package, location) if location else package.write(Path(target))
+    except (CheckpointError, TokenizerError, PackageError, StorageError, ValueError) as error:
         click.echo(f"package: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        click.echo(f"package: {error.filename or archive}: {error.strerror or error}", err=True)
+        click.echo(f"package: {error.filename or target}: {error.strerror or error}", err=True)
         sys.exit(1)
-    click.echo(f"{archive}: version {version}, profile {profile}, {archive.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"{target}: version {version}, profile {profile}, {num_bytes / 1e6:.1f} MB")
+
+
+def _write_remote(package: Package, location: Location) -> int:
+    with tempfile.TemporaryDirectory(prefix="neuroq-package-") as folder:
+        archive = Path(folder) / location.name
+        num_bytes = package.write(archive)
+        upload(archive, location)
+    return num_bytes
 
 
 if __name__ == "__main__":

@@ -30,9 +30,8 @@ class TorchServe:
     ) -> None:
         """`variables` are added to the server's environment; with `training`, requests may start jobs."""
         self._variables = variables or {}
-        ports: dict[str, Any] = dict(
-            zip((option.field for option in PORT_OPTIONS), free_ports(len(PORT_OPTIONS)), strict=True)
-        )
+        free = free_ports(len(PORT_OPTIONS))
+        ports: dict[str, Any] = dict(zip((option.field for option in PORT_OPTIONS), free, strict=True))
         self.settings = Settings(
             run_dir=folder / "run",
             model_store=folder / "model_store",

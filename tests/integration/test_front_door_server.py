@@ -45,7 +45,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
-        for name in ("client", "server"):
+        for name in ("client", "server", "storage"):
             shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "config.properties", self.root)
         self.environment = {**os.environ, "JAVA_HOME": str(fake_java(folder)), "TMPDIR": str(folder)}

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.unit
 PAGES = ["README.md", "README.ja.md", "docs/serving.md", "docs/training.md", "docs/decisions.md"]
-PAGES += ["docs/metrics.md", "docs/benchmarks.md", "docs/docker.md"]
+PAGES += ["docs/metrics.md", "docs/benchmarks.md", "docs/docker.md", "docs/storage.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -39,3 +39,12 @@ def test_the_twins_show_the_same_commands_and_tables() -> None:
     assert commands[0] == commands[1]
     tables = [re.findall(r"^\|.*[✓✗] \|$", text, re.M) for text in (english, japanese)]
     assert tables[0] == tables[1]
+
+
+def test_every_command_of_the_storage_page_is_run_by_a_test() -> None:
+    text = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"^    \./neuroq (.+)$", text, re.M))
+    names = ["integration/test_storage_commands.py", "e2e/test_object_store.py"]
+    tests = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in names)
+    assert len(commands) > 5
+    assert {command for command in commands if f'("{command}")' not in tests} == set()

@@ -32,6 +32,12 @@ ROOT = Path("/somewhere")
         ({"run_dir": "/tmp/a"}, {}, "run_dir", Path("/tmp/a")),
         ({}, {"NEUROQ_RUN_DIR": "b/c"}, "run_dir", ROOT / "b/c"),
         ({}, {"NEUROQ_CHECKPOINT_PATH": "s3://bucket/x.pt"}, "checkpoint_path", "s3://bucket/x.pt"),
+        ({}, {"NEUROQ_MODEL_STORE": "s3://bucket/x/"}, "remote_store", "s3://bucket/x/"),
+        ({"model_store": "gs://bucket"}, {}, "model_store", ROOT / "run/model_store"),
+        ({}, {}, "remote_store", ""),
+        ({}, {"NEUROQ_ARCHIVE_PATH": "volume/x.mar"}, "archive_path", "/somewhere/volume/x.mar"),
+        ({"archive_path": "s3://bucket/x.mar"}, {}, "archive_path", "s3://bucket/x.mar"),
+        ({"archive_path": "x.mar", "model_store": "y"}, {}, "model_store", ROOT / "run/model_store"),
         ({"profile": "workers"}, {}, "profile", "workers"),
         ({}, {"NEUROQ_HOST": "0.0.0.0"}, "host", "0.0.0.0"),
         ({}, {}, "training", False),
@@ -60,6 +66,10 @@ def test_value(
         ({"training_minutes": "0"}, {}, ["--training-minutes", "1 to 999999"]),
         ({"host": "http://x"}, {}, ["--host"]),
         ({"port": "8081"}, {}, ["--port", "--management-port", "8081"]),
+        ({"checkpoint_path": "s3:/b/x.pt"}, {}, ["--checkpoint-path", "s3://BUCKET/KEY", "'s3:/b/x.pt'"]),
+        ({"archive_path": "s3://bucket"}, {}, ["--archive-path", "an object below the bucket"]),
+        ({}, {"NEUROQ_MODEL_STORE": "http://x/y"}, ["NEUROQ_MODEL_STORE", "gs://BUCKET/KEY"]),
+        ({"archive_path": "x.mar", "model_store": "s3://bucket/a"}, {}, ["--archive-path", "exclude"]),
     ],
 )
 def test_bad_value_is_one_line_that_names_it(
