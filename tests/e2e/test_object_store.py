@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from model.checkpoint import tokenizer_path
 from model.tokenizer import Tokenizer
-from tests.conftest import write_checkpoint
+from tests.conftest import ROOT, write_checkpoint
 from tests.e2e.conftest import CONTEXT_LENGTH, Server
 from tests.object_stores import ObjectStore, documented, s3
 
@@ -22,9 +24,11 @@ Start = Callable[..., AbstractContextManager[Server]]
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A folder with a checkpoint, mine.pt, and its tokenizer."""
+    """A folder with a checkpoint, mine.pt, its tokenizer, and its archive."""
     folder = tmp_path_factory.mktemp("models")
-    write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH).rename(folder / "mine.pt")
+    checkpoint = write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH).rename(folder / "mine.pt")
+    places = ["--checkpoint_path", str(checkpoint), "--model_store", str(folder)]
+    subprocess.run([sys.executable, "-m", "train.package", *places], cwd=ROOT, check=True)
     return folder
 
 
@@ -74,7 +78,6 @@ def test_a_checkpoint_and_an_archive_are_served_from_a_volume_and_from_s3(
 
     with started("a", *of_the_volume("serve --checkpoint-path /models/mine.pt")) as server:
         text = text_of(server)
-        (server.folder / "model_store" / "neuroq.mar").rename(volume / "neuroq.mar")
     with started("b", *of_the_volume("serve --archive-path /models/neuroq.mar")) as server:
         assert text_of(server) == text
     with started("c", *documented("serve --checkpoint-path s3://my-models/mine.pt")) as server:
