@@ -14,9 +14,10 @@ from types import FrameType
 import click
 
 from client.serving import only_one, prepare, show_exchange, start_and_wait
-from server.drain import drain
+from server.drain import drain, wait_for_queue
 from server.errors import ServerError
 from server.logs import LogMark
+from server.management import Management
 from server.process import STOP_TIMEOUT, stop
 from server.proxy import Proxy, read_proxy_settings
 from server.settings import Mode, Settings
@@ -38,7 +39,7 @@ class Foreground:
         self._settings, self._grace = settings, grace
         self._proxy_settings = read_proxy_settings(os.environ)
         self._proxy: Proxy | None = None
-        self._is_up = False
+        self._state: ServerState | None = None  # once it has answered
 
     def run(self, version: str) -> None:
         """Serve until a signal comes. Raises ServerError when requests were lost, or the server was."""
@@ -63,7 +64,7 @@ class Foreground:
         mode = Mode(in_foreground=True, is_proxied=self._proxy_settings is not None)
         with only_one(self._settings.run_dir):
             state, mark = start_and_wait(self._settings, released_version, mode)
-        self._is_up = True
+        self._state = state
         show_exchange(self._settings)
         for name, address in self._addresses(state).items():
             click.echo(f"  {name:16} {address}")
@@ -87,11 +88,12 @@ class Foreground:
                 raise ServerError("HAProxy ended; it says why in the lines above")
 
     def _drain(self) -> None:
-        if not self._is_up:
+        if self._state is None:
             return
         click.echo(f"Stopping: requests in flight have {self._grace:g} s.")
         deadline = time.monotonic() + self._grace
         is_empty = self._proxy is None or self._proxy.close(self._grace)
+        wait_for_queue(Management(self._state), self._grace / 2)
         if not is_empty or not drain(self._settings, max(0.0, deadline - time.monotonic())):
             raise ServerError(f"the {self._grace:g} s of grace are over, requests in flight were lost")
 

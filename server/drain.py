@@ -6,13 +6,24 @@ each worker holds shared while it is answering.
 
 import fcntl
 import time
+from contextlib import suppress
 from typing import IO
 
+from server.errors import ServerError
+from server.management import Management
 from server.settings import Settings
 
 # Requests on their way through TorchServe's front end: to the worker before it closes, to the client after.
 SETTLE = 0.5
 LOOK = 0.05
+
+
+def wait_for_queue(management: Management, seconds: float) -> None:
+    """Wait until no request lies in TorchServe's queues: workers that are closed would refuse it."""
+    deadline = time.monotonic() + seconds
+    with suppress(ServerError):
+        while management.num_queued() and time.monotonic() < deadline:
+            time.sleep(LOOK)
 
 
 def drain(settings: Settings, seconds: float) -> bool:

@@ -63,6 +63,10 @@ class Management:
                 raise ServerError(f"version {version} has no worker after {seconds:.0f} s; see the logs")
             time.sleep(0.2)
 
+    def num_queued(self) -> int:
+        """Return how many requests wait in TorchServe for a worker, of all versions."""
+        return sum(entry["jobQueueStatus"]["pendingRequests"] for entry in self._describe("/all"))
+
     def wait_until_idle(self, version: str, seconds: float = 60) -> bool:
         """Wait until nobody is being answered by a version; tells whether that came true."""
         deadline, num_looks = time.monotonic() + seconds, 0

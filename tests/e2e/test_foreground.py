@@ -21,7 +21,9 @@ import psutil
 import pytest
 
 from model.tokenizer import Tokenizer
+from server.management import Management
 from server.ports import free_ports
+from server.state import running_state
 from tests.conftest import ROOT, write_checkpoint
 from tests.e2e.callers import LONG, NUM_CLIENTS, SLOW, Callers
 from tests.e2e.conftest import Server, bearer
@@ -126,10 +128,15 @@ def test_what_is_in_flight_is_answered_and_what_comes_later_refused(
     assert server.process.returncode == 0
 
 
-def test_the_workers_profile_is_drained_too(start: Callable[..., Foreground]) -> None:
+def test_what_waits_for_a_worker_is_answered_too(start: Callable[..., Foreground]) -> None:
     server = start("workers")
+    management = Management(running_state(server.folder / "run"))
+    management.scale("1.0", 1)
     callers = Callers(server.url, server.status["token"])
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while not management.num_queued():  # one request is being answered, the others wait
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     signalled_at = time.monotonic()
     server.process.send_signal(signal.SIGINT)
     answers = callers.answers()
