@@ -39,6 +39,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM venv AS archive
 COPY model model
 COPY handler handler
+COPY storage storage
 COPY train train
 COPY checkpoints checkpoints
 ARG PROFILE=continuous
@@ -59,6 +60,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip install --no-cache-dir --disable-pip-version-check -r requirements/train.txt
 COPY model model
 COPY handler handler
+COPY storage storage
 COPY train train
 COPY corpus corpus
 USER 10001:0
@@ -71,6 +73,7 @@ ENTRYPOINT ["python", "-m", "train"]
 FROM base AS server
 COPY --from=runtime /opt/venv /opt/venv
 COPY config.properties ./
+COPY storage storage
 COPY server server
 COPY client client
 # Any user id works, with group 0 or a tmpfs at /run/neuroq. The root file system may be read-only.
