@@ -20,6 +20,7 @@ _HELP = {
     "batch_size": "Windows a step, over all processes together.",
     "gradient_accumulation_steps": "Batches a step: their gradients add up, their memory does not.",
     "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
+    "optimizer": "muon for the inner matrices and AdamW for the rest, or adamw for all.",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",

@@ -28,6 +28,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "patience": (0, 100_000),
 }
 PRECISIONS = ("auto", "fp32", "bf16")
+OPTIMIZERS = ("muon", "adamw")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class TrainingArguments:
     word_dropout: float = 0.0
     rotary: bool = True
     tied: bool = False
+    optimizer: str = "muon"
     matrix_lr: float = 0.02
     weight_decay: float = 0.05
     warmup: float = 0.05
@@ -74,8 +76,9 @@ class TrainingArguments:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dictionary that `from_dict` reads back."""

@@ -84,6 +84,7 @@ class Trainer:
             matrix_lr=arguments.matrix_lr,
             weight_decay=arguments.weight_decay,
             warmup=arguments.warmup,
+            with_muon=arguments.optimizer == "muon",
         )
         self.position = Position()
         self.precision = resolve_precision(arguments.precision, self.device)

@@ -20,7 +20,7 @@ _FLOOR = 0.02  # share of the learning rate that is left at the end
 
 @dataclass(frozen=True)
 class Update:
-    """What one step did: the learning rates of AdamW and Muon, the gradient's norm before clipping."""
+    """What one step did: the learning rates of AdamW and Muon (0 without it), the norm before clipping."""
 
     lr: float
     matrix_lr: float
@@ -28,7 +28,7 @@ class Update:
 
 
 class Optimizer:
-    """Muon for the projections inside the blocks, AdamW for everything else.
+    """Muon for the projections inside the blocks, AdamW for everything else; or AdamW for all.
 
     The masked W and J of the QBNN layers are AdamW's: an orthogonalised step would be spent on the entries
     that the mask hides.
@@ -39,11 +39,19 @@ class Optimizer:
     """
 
     def __init__(
-        self, model: NeuroQ, *, lr: float, matrix_lr: float, weight_decay: float, warmup: float
+        self,
+        model: NeuroQ,
+        *,
+        lr: float,
+        matrix_lr: float,
+        weight_decay: float,
+        warmup: float,
+        with_muon: bool = True,
     ) -> None:
         self._warmup = warmup
         self._parameters = list(model.parameters())
-        inner = {id(m.weight) for m in model.blocks.modules() if isinstance(m, nn.Linear)}
+        linear = [m for m in model.blocks.modules() if isinstance(m, nn.Linear)] if with_muon else []
+        inner = {id(m.weight) for m in linear}
         matrices = [p for p in self._parameters if id(p) in inner]
         tables = [p for p in self._parameters if p.ndim == 2 and id(p) not in inner]
         vectors = [p for p in self._parameters if p.ndim < 2]
@@ -53,34 +61,42 @@ class Optimizer:
             betas=(0.9, 0.95),
             fused=True,
         )
-        muon = Muon(matrices, lr=matrix_lr, weight_decay=weight_decay)
-        self._adamw, self._muon, self._lr, self._matrix_lr = adamw, muon, lr, matrix_lr
+        muon = Muon(matrices, lr=matrix_lr, weight_decay=weight_decay) if matrices else None
+        self._adamw, self._muon, self._lr = adamw, muon, lr
+        self._matrix_lr = matrix_lr if muon else 0.0
 
     def step(self, done: float, group: Group) -> Update:
         """Update the weights, the same on every process; `done` in [0, 1] is the run's share behind it."""
         norm = nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM).item()
         share = schedule(done, self._warmup)
         update = Update(self._lr * share, self._matrix_lr * share, norm)
-        for optimizer, lr in ((self._adamw, update.lr), (self._muon, update.matrix_lr)):
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = lr
+        _set_lr(self._adamw, update.lr)
         self._adamw.step()
-        self._muon.step(group)
+        if self._muon:
+            _set_lr(self._muon, update.matrix_lr)
+            self._muon.step(group)
         return update
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for optimizer in (self._adamw, self._muon):
-            optimizer.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
-        return {"adamw": self._adamw.state_dict(), "muon": self._muon.state_dict()}
+        muon = self._muon.state_dict() if self._muon else {}
+        return {"adamw": self._adamw.state_dict(), "muon": muon}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of an interrupted run; its tensors, which processes may share, are copied."""
         self._adamw.load_state_dict(copy.deepcopy(state["adamw"]))
-        self._muon.load_state_dict(copy.deepcopy(state["muon"]))
+        if self._muon:
+            self._muon.load_state_dict(copy.deepcopy(state["muon"]))
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = lr
 
 
 def schedule(done: float, warmup: float) -> float:

@@ -44,9 +44,11 @@ def gpt2(batch_size: int, length: int) -> Iterator[int]:
     yield from _loop(network, logits, batch_size, length, optimizer)
 
 
-def neuroq(batch_size: int, length: int) -> Iterator[int]:
-    """The product's own trainer."""
-    arguments = TrainingArguments(batch_size=batch_size, seq_length=length, epochs=100_000, processes=THREADS)
+def neuroq(batch_size: int, length: int, optimizer: str = "muon") -> Iterator[int]:
+    """The product's own trainer with its default recipe."""
+    arguments = TrainingArguments(
+        batch_size=batch_size, seq_length=length, optimizer=optimizer, epochs=100_000, processes=THREADS
+    )
     random = np.random.default_rng(0)
     ids = [random.integers(10, SIZE.vocab_size, length + 1) for _ in range(batch_size * 50)]
     documents = EncodedDocuments.of(EncodedDocument(each, False, 0, 0) for each in ids)
@@ -56,6 +58,11 @@ def neuroq(batch_size: int, length: int) -> Iterator[int]:
     with group(arguments.processes, trainer.message_size, _work, *parts) as members:
         for report in trainer.run(members):
             yield report.num_tokens
+
+
+def neuroq_adamw(batch_size: int, length: int) -> Iterator[int]:
+    """The product's own trainer with the optimiser of the others."""
+    return neuroq(batch_size, length, "adamw")
 
 
 def _work(members: Group, *parts: Any) -> None:
@@ -82,4 +89,9 @@ def _loop(
         yield batch_size * length
 
 
-CONTENDERS: dict[str, Contender] = {"plain": plain, "gpt2": gpt2, "neuroq": neuroq}
+CONTENDERS: dict[str, Contender] = {
+    "plain": plain,
+    "gpt2": gpt2,
+    "neuroq-adamw": neuroq_adamw,
+    "neuroq": neuroq,
+}

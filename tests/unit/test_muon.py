@@ -1,12 +1,16 @@
-"""Muon takes the steps of PyTorch's, alone and shared among processes."""
+"""Muon takes the steps of PyTorch's, alone and shared among processes; without it all steps are AdamW's."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.conftest import tiny_model
 from train.muon import Muon, orthogonalise
+from train.optimizer import Optimizer
 from train.processes import Alone, Group, group, prepare_processor
 
 pytestmark = pytest.mark.unit
@@ -50,3 +54,18 @@ def test_processes_add_up_and_share_the_matrices() -> None:
     alone = orthogonalise(matrices(), Alone())
     for ours, expected in zip(shared, alone, strict=True):
         assert torch.allclose(ours, expected, atol=0.02)
+
+
+def test_without_muon_every_step_is_that_of_adamw() -> None:
+    model = tiny_model(50)
+    twin = copy.deepcopy(model)
+    ours = Optimizer(model, lr=0.01, matrix_lr=0.02, weight_decay=0.0, warmup=0.0, with_muon=False)
+    theirs = torch.optim.AdamW(twin.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
+    for _ in range(2):
+        for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+            mine.grad = 1e-4 * torch.randn_like(mine)  # too small to be clipped
+            other.grad = mine.grad.clone()
+        assert ours.step(0.0, Alone()).matrix_lr == 0.0
+        theirs.step()
+    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(mine, other, atol=1e-6)
