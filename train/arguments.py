@@ -58,6 +58,7 @@ class TrainingArguments:
     num_heads: int = 4
     num_layers: int = 3
     num_neurons: int = 100
+    num_steps: int = 2
     dropout: float = 0.1
     word_dropout: float = 0.0
     rotary: bool = True
@@ -100,6 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minutes": 20.0,
         "batch_size": 8,
         "seq_length": 256,
+        "num_steps": 1,
         "lr": 0.006,
         "matrix_lr": 0.02,
         "dropout": 0.0,
@@ -116,6 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_heads": 10,
         "num_layers": 12,
         "num_neurons": 256,
+        "num_steps": 1,
         "tied": True,
         "lr": 0.003,
         "matrix_lr": 0.01,

@@ -78,6 +78,7 @@ def model_config(arguments: TrainingArguments, vocab_size: int, documents: Encod
         num_heads=arguments.num_heads,
         num_layers=arguments.num_layers,
         num_neurons=arguments.num_neurons,
+        num_steps=arguments.num_steps,
         context_length=max(covered, 2),
         dropout=arguments.dropout,
         rotary=arguments.rotary,

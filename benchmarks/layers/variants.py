@@ -39,9 +39,9 @@ class Variant:
 
 
 VARIANTS: dict[str, Variant] = {
-    "neuroq": Variant("NeuroQ", {}),
+    "neuroq": Variant("NeuroQ, the seed's layers: two time steps, attention's blend 0.1", {}),
     "gpt": Variant("plain GPT, as many parameters", {}, plain_gpt),
-    "one-step": Variant("one time step instead of two", {"num_steps": 1}),
+    "one-step": Variant("one time step (`--preset small`)", {"num_steps": 1}),
     "three-steps": Variant("three time steps", {"num_steps": 3}),
     "dense": Variant("no mask: density 1", {"attention_density": 1.0, "mlp_density": 1.0}),
     "half-neurons": Variant("half the neurons", {"num_neurons": 50}),
