@@ -59,6 +59,7 @@ class TrainingArguments:
     num_layers: int = 3
     num_neurons: int = 100
     num_steps: int = 2
+    attention_blend: float = 0.1
     dropout: float = 0.1
     word_dropout: float = 0.0
     rotary: bool = True
@@ -102,6 +103,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "seq_length": 256,
         "num_steps": 1,
+        "attention_blend": 0.5,
         "lr": 0.006,
         "matrix_lr": 0.02,
         "dropout": 0.0,
@@ -119,6 +121,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_layers": 12,
         "num_neurons": 256,
         "num_steps": 1,
+        "attention_blend": 0.5,
         "tied": True,
         "lr": 0.003,
         "matrix_lr": 0.01,

@@ -79,6 +79,7 @@ def model_config(arguments: TrainingArguments, vocab_size: int, documents: Encod
         num_layers=arguments.num_layers,
         num_neurons=arguments.num_neurons,
         num_steps=arguments.num_steps,
+        attention_blend=arguments.attention_blend,
         context_length=max(covered, 2),
         dropout=arguments.dropout,
         rotary=arguments.rotary,

@@ -41,7 +41,7 @@ class Variant:
 VARIANTS: dict[str, Variant] = {
     "neuroq": Variant("NeuroQ, the seed's layers: two time steps, attention's blend 0.1", {}),
     "gpt": Variant("plain GPT, as many parameters", {}, plain_gpt),
-    "one-step": Variant("one time step (`--preset small`)", {"num_steps": 1}),
+    "one-step": Variant("one time step", {"num_steps": 1}),
     "three-steps": Variant("three time steps", {"num_steps": 3}),
     "dense": Variant("no mask: density 1", {"attention_density": 1.0, "mlp_density": 1.0}),
     "half-neurons": Variant("half the neurons", {"num_neurons": 50}),
@@ -50,7 +50,7 @@ VARIANTS: dict[str, Variant] = {
     "equal-blend": Variant("MLP and QBNN alike: 0.7 and 0.7", {"qbnn_blend": 0.7}),
     "strong-attention": Variant("attention's blend 0.5 instead of 0.1", {"attention_blend": 0.5}),
     "one-step-strong": Variant(
-        "one time step, attention's blend 0.5", {"num_steps": 1, "attention_blend": 0.5}
+        "one time step, attention's blend 0.5 (`--preset small`)", {"num_steps": 1, "attention_blend": 0.5}
     ),
     "entangled": Variant("λ begins at 1", {"attention_lambda": 1.0, "mlp_lambda": 1.0}),
     "tied": Variant("embedding and head share their weights", {"tied": True}),

@@ -49,7 +49,7 @@ def main(name: str, seed: int, seconds: float, texts: Path) -> None:
     data: Texts = pickle.loads(texts.read_bytes())
     variant = VARIANTS[name]
     options = PRESETS["small"] | {"seed": seed, "processes": 1, "epochs": 10_000, "minutes": 0.0}
-    options |= {"num_steps": 2}  # the seed's layers
+    options |= {"num_steps": 2, "attention_blend": 0.1}  # the seed's layers
     arguments = TrainingArguments(**options)
     config = model_config(arguments, data.vocab_size, data.training)
     prepare_processor(2)  # one thread each
