@@ -20,7 +20,7 @@ _HELP = {
     "batch_size": "Windows a step, over all processes together.",
     "gradient_accumulation_steps": "Batches a step: their gradients add up, their memory does not.",
     "num_steps": "Time steps of a QBNN layer.",
-    "attention_blend": "How much of its QBNN layer is added to attention's queries, keys and values.",
+    "attention_blend": "Share of its QBNN layer that attention adds to queries and keys.",
     "lr": "Highest learning rate (AdamW: embeddings, head, vectors).",
     "optimizer": "muon for the inner matrices and AdamW for the rest, or adamw for all.",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
