@@ -28,10 +28,10 @@ def run_benchmark(*arguments: str) -> str:
 
 
 def test_one_short_round_of_the_training_benchmark(tmp_path: Path) -> None:
-    choice = ["--contender=plain", "--contender=neuroq", "--shape=16x48", "--rounds=1", "--seconds=0.1"]
+    choice = ["--contender=plain", "--contender=neuroq-adamw", "--shape=16x48", "--rounds=1", "--seconds=0.1"]
     page = run_benchmark("benchmarks.training", *choice, f"--output={tmp_path}")
     assert page.strip() == (tmp_path / "training.md").read_text().strip()
-    assert "| 16 x 48 | NeuroQ |" in page
+    assert "| 16 x 48 | NeuroQ, AdamW" in page
 
 
 def test_a_short_comparison_of_layers(tmp_path: Path) -> None:
