@@ -44,7 +44,7 @@ class Worker:
         reader = self._readers.get(job_id)
         return reader is not None and reader.cancel()
 
-    async def _read(self, request: object, items: "asyncio.Queue[Item | None]") -> None:
+    async def _read(self, request: object, items: asyncio.Queue[Item | None]) -> None:
         try:
             async for answer in self._answers(request):
                 items.put_nowait(answer)
@@ -69,7 +69,7 @@ def failure(error: NeuroQError) -> Item:
     return {"error": json.dumps(body, ensure_ascii=False)}
 
 
-def _end_with_current_task(reader: "asyncio.Task[None]") -> None:
+def _end_with_current_task(reader: asyncio.Task[None]) -> None:
     """RunPod cancels a job's task wherever it is, also while it sends a piece and nobody listens here."""
     task = asyncio.current_task()
     assert task is not None
