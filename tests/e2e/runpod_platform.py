@@ -18,7 +18,10 @@ NO_CONTENT = 204
 
 
 class Platform:
-    """Gives out jobs as they are submitted and keeps what comes back, by the job's id."""
+    """Gives out jobs as they are submitted and keeps what comes back, by the job's id.
+
+    Whoever sends a piece is answered when `gate` is set.
+    """
 
     def __init__(self) -> None:
         self.jobs: Queue[dict[str, Any]] = Queue()
@@ -27,6 +30,8 @@ class Platform:
         self.pieces: dict[str, list[Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.num_stop_polls = 0
+        self.gate = threading.Event()
+        self.gate.set()
         handler = type("Handler", (_Handler,), {"platform": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -95,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         _, kind, _pod, job_id = urlsplit(self.path).path.split("/")
         if kind == "job-stream":
             self.platform.pieces.setdefault(job_id, []).append(body["output"])
+            self.platform.gate.wait(60)
         else:
             self.platform.results[job_id] = body
         self._answer({})

@@ -273,13 +273,15 @@ def test_a_worker_that_is_told_to_end_finishes_its_jobs(continuous: Server) -> N
     own = Platform()
     try:
         with worker_process(continuous, **own.environment) as process:
-            with halted(continuous):
-                own.submit("last", prompt="はい", session_id="last", max_length=5)
-                wait_until(lambda: "last" in own.taken)
-                process.terminate()
-            assert own.result("last")["output"][0]["status"] == "success"
+            own.gate.clear()
+            own.submit("last", prompt="はい", session_id="last", stream=True)
+            wait_until(lambda: "last" in own.pieces)
+            process.terminate()
+            own.gate.set()
+            assert own.result("last")["output"][-1]["finish_reason"]
             assert process.wait(60) == 0
     finally:
+        own.gate.set()
         own.close()
 
 
