@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a container of RunPod runs: the server, and the worker that takes RunPod's jobs to it. When one of them
-# ends, so does the container. At SIGTERM the worker finishes its jobs first. Arguments are the worker's.
+# ends by itself, so does the container, with exit code 1. At SIGTERM the worker finishes its jobs, then the server
+# is stopped. Arguments are the worker's.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +17,8 @@ server=$!
 worker=$!
 
 wait -n "$server" "$worker"
-kill -TERM "$worker" 2>/dev/null
+"$is_stopping" && kill -TERM "$worker" 2>/dev/null
+"$is_stopping" || kill -KILL "$worker" 2>/dev/null  # no job can be finished any more
 wait "$worker"
 kill -TERM "$server" 2>/dev/null
 wait "$server"

@@ -27,7 +27,7 @@ class Worker:
         self._readers: dict[str, asyncio.Task[None]] = {}  # by the job's id
 
     async def handle(self, job: Item) -> AsyncIterator[Item]:
-        """Give what the server answers: a stream's events, or one reply. Never raises for an error of its."""
+        """Give what the server answers: a stream's events, or one reply; an error is an item, too."""
         items: asyncio.Queue[Item | None] = asyncio.Queue()
         reader = asyncio.create_task(self._read(job["input"], items))
         self._readers[job["id"]] = reader

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -26,6 +27,7 @@ from tests.e2e.runpod_platform import Platform, wait_until
 
 pytestmark = pytest.mark.e2e
 PAGE = ROOT / "docs" / "runpod.md"
+START = ROOT / "deploy" / "runpod" / "start.sh"
 LONG = {"max_length": 400, "temperature": 2.0, "top_k": 0, "top_p": 1.0, "n": 8}
 
 
@@ -285,6 +287,15 @@ def test_a_worker_that_is_told_to_end_finishes_its_jobs(continuous: Server) -> N
         own.close()
 
 
+def test_the_containers_program_ends_with_its_server(tmp_path: Path) -> None:
+    """Here the server cannot start: its port is taken. The worker waits for it, and must not go on."""
+    variables = {**Server(tmp_path, "continuous").environment, "NEUROQ_RUNPOD_PYTHON": sys.executable}
+    variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
+    with socket.create_server(("127.0.0.1", int(variables["NEUROQ_PORT"]))):
+        done = subprocess.run([START], env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+
+
 def test_the_containers_program_serves_and_ends(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """It takes a job as soon as TorchServe answers; at SIGTERM it ends with 0 and leaves nothing behind."""
     write_checkpoint(tmp_path, tokenizer, context_length=64)
@@ -293,9 +304,7 @@ def test_the_containers_program_serves_and_ends(tmp_path: Path, tokenizer: Token
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     platform.submit("first", action="generate", prompt="こんにちは", max_length=5)
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [ROOT / "deploy/runpod/start.sh"], env=variables, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen([START], env=variables, stdout=log, stderr=log, start_new_session=True)
     try:
         assert platform.result("first")["output"][0]["status"] == "success"
         process.terminate()

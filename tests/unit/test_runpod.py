@@ -110,6 +110,26 @@ def test_a_cancelled_job_says_so_and_is_forgotten() -> None:
     assert not is_known
 
 
+class Broken(TorchServe):
+    """Fails in a way that nobody thought of."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def answers(self, request: object) -> AsyncIterator[dict[str, Any]]:
+        yield {"choices": 1}
+
+
+def test_a_fault_of_ours_fails_the_job_and_shows_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> list[dict[str, Any]]:
+        return [item async for item in Worker(Broken()).handle({"id": "1", "input": {"prompt": "x", "n": 2}})]
+
+    (item,) = asyncio.run(ask())
+    assert json.loads(item["error"])["code"] == "internal"
+    assert "Traceback" not in item["error"]
+    assert "Traceback" in caplog.text
+
+
 def test_without_a_server_a_job_fails_and_the_worker_does_not_start(tmp_path: Path) -> None:
     async def ask() -> None:
         async for _ in TorchServe(tmp_path).answers({"action": "health"}):
