@@ -17,16 +17,23 @@ import httpx
 DEFAULT_TIMEOUT = 120.0
 PATH = "/predictions/neuroq"
 EVENT = "data: "
+ERROR_FIELDS = ("status", "code", "error", "type", "message")
 
 
 class NeuroQError(Exception):
-    """The server refused or could not be reached: its code, message and HTTP status (0: not reached)."""
+    """The server refused or could not be reached: its code, message and HTTP status (0: not reached).
 
-    def __init__(self, code: str, message: str, status: int = 0) -> None:
+    `details` is what the error says beside them, such as `available_actions`.
+    """
+
+    def __init__(
+        self, code: str, message: str, status: int = 0, details: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
         self.message = message
         self.status = status
+        self.details = details or {}
 
 
 class NeuroQClient:
@@ -62,19 +69,17 @@ class NeuroQClient:
         Whoever stops listening ends the reply; such a reply does not count in the conversation.
         """
         body = {"input": {"action": "generate", "prompt": prompt, "stream": True, **parameters}}
-        with _told_as_ours(), self._http.stream("POST", self._path, json=body) as response:
+        with told_as_ours(), self._http.stream("POST", self._path, json=body) as response:
             if not response.is_success:
                 response.read()
-                _reply(response)
+                reply(response)
             event: dict[str, Any] = {}
             with suppress(httpx.HTTPError):  # a break in the middle is told below
                 for line in response.iter_lines():
                     if line.startswith(EVENT):
                         event = json.loads(line.removeprefix(EVENT))
-                        yield _checked(event, response)
-            if "finish_reason" not in event:
-                message = "the server broke off in the middle of the reply"
-                raise NeuroQError("interrupted", message, response.status_code)
+                        yield checked(event, response)
+            require_end(event, response)
 
     def status(self) -> dict[str, Any]:
         """Return what the model says of itself: version, lineage, requests, sessions."""
@@ -90,13 +95,14 @@ class NeuroQClient:
 
     def call(self, action: str, **fields: Any) -> dict[str, Any]:
         """Send one action and return its reply."""
-        with _told_as_ours():
+        with told_as_ours():
             response = self._http.post(self._path, json={"input": {"action": action, **fields}})
-        return _reply(response)
+        return reply(response)
 
 
 @contextmanager
-def _told_as_ours() -> Iterator[None]:
+def told_as_ours() -> Iterator[None]:
+    """Raise NeuroQError for what httpx raises."""
     try:
         yield
     except httpx.TimeoutException as error:
@@ -105,21 +111,30 @@ def _told_as_ours() -> Iterator[None]:
         raise NeuroQError("unreachable", f"cannot reach the server: {error}") from error
 
 
-def _reply(response: httpx.Response) -> dict[str, Any]:
+def reply(response: httpx.Response) -> dict[str, Any]:
+    """Return the body of a whole reply; raises NeuroQError for another's."""
     try:
         body = response.json()
     except ValueError:
         body = None
     if not isinstance(body, dict):
         raise NeuroQError("not_json", f"the server answered {response.text[:200]!r}", response.status_code)
-    return _checked(body, response)
+    return checked(body, response)
 
 
-def _checked(body: dict[str, Any], response: httpx.Response) -> dict[str, Any]:
-    """Return the body of a success; raise the error of another."""
+def checked(body: dict[str, Any], response: httpx.Response) -> dict[str, Any]:
+    """Return the body of a success, or a stream's event; raises NeuroQError for another."""
     if response.is_success and body.get("status") != "error":
         return body
     # The handler says {"code", "error"}; TorchServe itself {"code": 503, "type", "message"}.
     code = body.get("type") or body.get("code") or response.status_code
     message = body.get("error") or body.get("message") or response.reason_phrase
-    raise NeuroQError(str(code), str(message), response.status_code)
+    details = {name: value for name, value in body.items() if name not in ERROR_FIELDS}
+    raise NeuroQError(str(code), str(message), response.status_code, details)
+
+
+def require_end(last_event: dict[str, Any], response: httpx.Response) -> None:
+    """Raise NeuroQError where a stream ended with another event than its last one."""
+    if "finish_reason" not in last_event:
+        message = "the server broke off in the middle of the reply"
+        raise NeuroQError("interrupted", message, response.status_code)

@@ -84,7 +84,7 @@ def needed_files(root: Path, command: str, stamp: Stamp) -> dict[str, str]:
     if (root / "train").is_dir():
         names.append("train.txt")
     if command == "test":
-        names.append("dev.txt")
+        names += ["dev.txt", "runpod.txt"]
     if "java.txt" in stamp.files or find_system_java(os.environ) is None:
         names.append("java.txt")
     folder = root / "requirements"

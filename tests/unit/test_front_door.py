@@ -73,7 +73,7 @@ class Place:
         self.calls: list[list[str]] = []
         self.is_failing = False
         (self.root / "requirements").mkdir(parents=True)
-        for name in ("serve", "train", "dev", "java"):
+        for name in ("serve", "train", "dev", "runpod", "java"):
             (self.root / "requirements" / f"{name}.txt").write_text(name)
         monkeypatch.setattr(installation, "_pip_install", self.pip)
         monkeypatch.setattr(installation, "find_system_java", lambda environment: Path("/java"))
@@ -103,7 +103,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 def test_the_first_call_installs_and_the_second_does_not(place: Place) -> None:
     assert place.prepare() == [["serve.txt"]]
     assert place.prepare() == []
-    assert place.prepare("test") == [["dev.txt"]]
+    assert place.prepare("test") == [["dev.txt", "runpod.txt"]]
     assert place.prepare() == []
     assert place.prepare("test") == []
 
