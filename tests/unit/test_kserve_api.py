@@ -1,4 +1,4 @@
-"""KServe's protocol v1 on the service with a tiny network: an envelope around `generate`, and nothing else."""
+"""KServe's protocol v1 on the service with a tiny network: an envelope around `generate`."""
 
 from __future__ import annotations
 
