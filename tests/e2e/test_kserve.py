@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.ports import free_ports
-from tests.e2e.conftest import PORTS, Server
+from tests.e2e.conftest import Server
 from tests.manifests import environment, one
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +38,7 @@ def test_protocol_v1(server: Server) -> None:
 
 
 def test_the_runtime_serves_kserve_s_storage_layout(continuous: Server, tmp_path: Path) -> None:
-    """The manifest's settings, with a folder here for /mnt/models and what the stock runtime expects in it."""
+    """The manifest's settings, and what the stock runtime expects in a folder for /mnt/models."""
     models = tmp_path / "mnt" / "models"
     (models / "model-store").mkdir(parents=True)
     shutil.copy(continuous.folder / "model_store" / "neuroq.mar", models / "model-store")
@@ -51,7 +50,6 @@ def test_the_runtime_serves_kserve_s_storage_layout(continuous: Server, tmp_path
     server.environment |= {
         "NEUROQ_MODEL_STORE": store,
         "NEUROQ_CHECKPOINT_PATH": continuous.environment["NEUROQ_CHECKPOINT_PATH"],
-        **dict(zip((f"NEUROQ_{port}" for port in PORTS), map(str, free_ports(5)), strict=True)),
     }
     try:
         server.start()

@@ -255,3 +255,12 @@ def start_pod(work: Path, index: int, port: int, sizes: list[str]) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("page", ["kubernetes.md", "compose.md"])
+def test_the_guides_name_what_is_there(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    paths = set(re.findall(r"\b(?:deploy|tests)/[\w/.-]*\w", text))
+    assert paths
+    for path in paths - {"deploy/compose/compose.override.yaml"}:  # the reader's own
+        assert (ROOT / path).exists(), path
