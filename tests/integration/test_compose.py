@@ -49,6 +49,11 @@ def test_nothing_is_reached_from_other_machines() -> None:
     assert "ports" not in SERVICES["redis"]
 
 
+def test_the_server_may_write_and_load_its_decoder_in_a_read_only_container() -> None:
+    assert SERVICES["neuroq"]["read_only"]
+    assert SERVICES["neuroq"]["tmpfs"] == ["/tmp:exec", "/run/neuroq"]  # Docker mounts noexec otherwise
+
+
 def test_the_files_that_are_mounted_are_there() -> None:
     volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     paths = [volume.split(":")[0] for volume in volumes if volume.startswith(".")]
