@@ -34,7 +34,7 @@ MARGIN = 15  # seconds that the server itself may need beyond it (docs/docker.md
 
 
 @pytest.mark.parametrize("name", [BASE, VOLUME, OBJECT_STORE, JOB, MONITORING])
-@pytest.mark.parametrize("version", ["1.32", KUBERNETES])
+@pytest.mark.parametrize("version", ["1.30", KUBERNETES])
 def test_every_manifest_follows_the_schema_of_kubernetes(name: str, version: str) -> None:
     for manifest in build(name):
         if not manifest["apiVersion"].startswith(CUSTOM):
