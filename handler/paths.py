@@ -1,4 +1,4 @@
-"""Which API speaks on which path below /predictions/NAME/VERSION."""
+"""Which API speaks on which path below /predictions/NAME/VERSION, and on KServe's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from datetime import datetime
 
 from handler.errors import ApiError
 from handler.exchange import Api
+from handler.kserve_api import KserveApi
 from handler.neuroq_api import NeuroqApi
 from handler.openai_api import ChatApi, CompletionApi, Identity, refusal
 from handler.replies import Reply
 from handler.served_model import ServedModel
+from handler.streams import KSERVE_PATH
 
 _OPENAI = "v1/"
 
@@ -21,6 +23,7 @@ def paths(served: ServedModel, default_session: str | None) -> dict[str, Api | R
     identity = Identity(served.name, served.checkpoint_sha256[:12], created_at)
     return {
         "": NeuroqApi(served.version, default_session),
+        KSERVE_PATH: KserveApi(served.version, default_session),
         f"{_OPENAI}chat/completions": ChatApi(identity),
         f"{_OPENAI}completions": CompletionApi(identity),
         f"{_OPENAI}models": Reply(200, {"object": "list", "data": [identity.card()]}),

@@ -20,11 +20,15 @@ _GRPC_KEY, _GRPC_CALL = "stream", b"StreamPredictions"
 STREAM_TYPE = "text/event-stream"
 # What TorchServe's front end adds to a REST request, and every HTTP/1.1 client sends.
 _REST_HEADERS = frozenset({"url_path", "host"})
+# The front end marks each prediction over REST with whether it is to be explained, but only those below
+# /predictions with a path: what has no path came by KServe's, /v1/models/NAME:predict.
+_KSERVE_HEADER = "explain"
+KSERVE_PATH = ":predict"  # KServe's, which is not below /predictions
 
 
 @dataclass(frozen=True)
 class Caller:
-    """How one request came in. `path` is what follows /predictions/NAME/VERSION/."""
+    """How one request came in. `path` is what follows /predictions/NAME/VERSION/, or KSERVE_PATH."""
 
     is_rest: bool
     can_stream: bool
@@ -36,7 +40,8 @@ class Caller:
         headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
         is_rest = bool(_REST_HEADERS & headers.keys())
         asked_over_grpc = not continuous and item.get(_GRPC_KEY) == _GRPC_CALL
-        return cls(is_rest, is_rest or asked_over_grpc, headers.get("url_path", "").strip("/"))
+        unnamed = KSERVE_PATH if _KSERVE_HEADER in headers else ""
+        return cls(is_rest, is_rest or asked_over_grpc, headers.get("url_path", unnamed).strip("/"))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -97,6 +98,14 @@ def test_every_metric_is_there_with_its_type_and_labels(server: Server) -> None:
     }
     workers = {str(number) for number in range(len(server.ready_workers()))}
     assert now.labels("neuroq_requests_running")["worker"] >= workers
+
+
+def test_the_dashboard_asks_for_metrics_that_are_there(continuous: Server) -> None:
+    dashboard = json.loads((ROOT / "deploy" / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
+    queries = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    asked = set(re.findall(r"\b(?:neuroq_|ts_|Requests)\w+", queries))
+    assert len(asked) > 12
+    assert {name.removesuffix("_bucket") for name in asked} <= scrape(continuous).types.keys()
 
 
 def test_counts_are_exact(server: Server) -> None:
