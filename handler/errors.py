@@ -22,6 +22,11 @@ def invalid_request(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, "invalid_request", message, param=param)
 
 
+def sessions_unavailable(message: str = "conversations are not available, try again later") -> ApiError:
+    """The store of the conversations is away, or was while a reply was made."""
+    return ApiError(503, "sessions_unavailable", message)
+
+
 def internal_error() -> ApiError:
     """A fault of ours; the details are in the server's log, never in the reply."""
     return ApiError(500, "internal", "the server failed on this request; its log says why")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
+SESSION_STORE_VARIABLE = "NEUROQ_SESSION_STORE"
+SESSION_STORE_AWAY_VARIABLE = "NEUROQ_SESSION_STORE_AWAY"
 PRECISION_VARIABLE = "NEUROQ_PRECISION"
 TRAINING_VARIABLE = "NEUROQ_TRAINING"
 TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
@@ -18,14 +20,28 @@ TRAINING_PATH_VARIABLE = "NEUROQ_TRAINING_PATH"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Bounds of the conversation store. An empty `path` means a file of this user's own below TMPDIR."""
+    """Place and bounds of the conversations.
+
+    `store` is a Redis address, redis:// or rediss://; without one it is the SQLite file `path`, and an empty
+    `path` means a file of this user's own below TMPDIR. While Redis is away, `store_away` lets requests
+    without history be answered ("answer"), or none ("refuse").
+    """
 
     path: str = ""
+    store: str = ""
+    store_away: str = "answer"
     share_default: bool = True
     idle_seconds: float = 86_400.0
     max_sessions: int = 10_000
     max_turns: int = 40
     max_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        if self.store and not self.store.startswith(("redis://", "rediss://")):
+            raise ValueError(f"{SESSION_STORE_VARIABLE} must be redis://… or rediss://…, or empty for SQLite")
+        if self.store_away not in ("answer", "refuse"):
+            text = f"{SESSION_STORE_AWAY_VARIABLE} must be answer or refuse, not {self.store_away!r}"
+            raise ValueError(text)
 
 
 @dataclass(frozen=True)
@@ -67,15 +83,20 @@ class HandlerSettings:
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
     """Return the settings of a parsed model-config.yaml.
 
-    The environment may name the sessions' file and the precision, and switch training on and off.
+    The environment may name the sessions' place and the precision, and switch training on and off.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
     values = dict(model_config.get("handler") or {})
     sessions = dict(values.pop("sessions", None) or {})
     training = dict(values.pop("training", None) or {})
-    if environment.get(SESSIONS_PATH_VARIABLE):
-        sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
+    for name, variable in (
+        ("path", SESSIONS_PATH_VARIABLE),
+        ("store", SESSION_STORE_VARIABLE),
+        ("store_away", SESSION_STORE_AWAY_VARIABLE),
+    ):
+        if environment.get(variable):
+            sessions[name] = environment[variable]
     if environment.get(PRECISION_VARIABLE):
         values["precision"] = environment[PRECISION_VARIABLE]
     if environment.get(TRAINING_VARIABLE):

@@ -25,6 +25,8 @@ def server_environment(
         **kept,
         **temporary,
         **_utf8_locale(environment),
+        "NEUROQ_SESSION_STORE": settings.session_store,
+        "NEUROQ_SESSION_STORE_AWAY": settings.session_store_away,
         **_training(settings),
         "JAVA_HOME": str(java_home),
         "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}:{TOOLS}",

@@ -55,6 +55,8 @@ class Settings:
     training: bool = False
     training_memory: int = 4  # GiB
     training_minutes: int = 1440
+    session_store: str = ""  # a Redis address, which may hold a password; empty: SQLite
+    session_store_away: str = "answer"
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -105,6 +107,18 @@ def _switch(text: str) -> bool:
     return text == "true"
 
 
+def _session_store(text: str) -> str:
+    if text and not text.startswith(("redis://", "rediss://")):
+        raise ValueError("must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite")
+    return text
+
+
+def _session_store_away(text: str) -> str:
+    if text not in ("answer", "refuse"):
+        raise ValueError("must be answer or refuse")
+    return text
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise ValueError("must be a whole number from 1 to 999999")
@@ -128,6 +142,13 @@ OPTIONS = (
     Option("metrics_port", "8082", "Metrics REST API.", _port),
     Option("grpc_port", "7070", "Inference gRPC API.", _port),
     Option("grpc_management_port", "7071", "Management gRPC API.", _port),
+    Option("session_store", "", "Where conversations are kept: redis://… or, empty, SQLite.", _session_store),
+    Option(
+        "session_store_away",
+        "answer",
+        "Requests without history while Redis is away: answer or refuse them.",
+        _session_store_away,
+    ),
     Option("training", "false", "Whether `train` requests start training jobs.", _switch),
     Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
     Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
