@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -15,6 +16,7 @@ from model.dialogue import Turn
 
 DEFAULT_SESSION = "default"
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 
 class Conversations:
@@ -52,13 +54,13 @@ class Conversations:
         assert exchange.session_id is not None
         self._ask(exchange, partial(self._store.forget, exchange.session_id), go_on, otherwise=None)
 
-    def let_go(self, exchange: Exchange) -> Future[bool] | None:
+    def let_go(self, exchange: Exchange) -> None:
         """Give back what the request holds or has asked for, as it was."""
-        if not exchange.holds_session:
-            return None
-        assert exchange.session_id is not None
-        exchange.holds_session = False
-        return self._store.executor.submit(self._store.give_back, exchange.session_id)
+        if exchange.holds_session:
+            assert exchange.session_id is not None
+            exchange.holds_session = False
+            given_back = self._store.executor.submit(self._store.give_back, exchange.session_id)
+            given_back.add_done_callback(partial(_log_failure, exchange.session_id))
 
     def go_on(self, exchange: Exchange) -> None:
         """Go on with a request whose answer is there. Raises ApiError when the store is away."""
@@ -86,6 +88,12 @@ class Conversations:
             self.go_on(exchange)
         else:
             result.add_done_callback(lambda _: self.wake())
+
+
+def _log_failure(session_id: str, given_back: Future[bool]) -> None:
+    error = given_back.exception()
+    if error and not isinstance(error, SessionsAwayError):
+        _logger.error("session %s could not be given back", session_id, exc_info=error)
 
 
 def _go_on_if_kept(go_on: Callable[[Exchange], None], exchange: Exchange, is_kept: bool) -> None:

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -28,7 +27,7 @@ from handler.pieces import Pieces
 from handler.replies import Answer, Event, Reply, StreamPart
 from handler.schema import ClearSessionRequest
 from handler.served_model import ServedModel
-from handler.sessions import SessionsAwayError, SessionStore
+from handler.sessions import SessionStore
 from handler.settings import HandlerSettings
 from handler.vocabulary import Vocabulary
 from model.backend import open_decoder
@@ -321,12 +320,4 @@ class Service:
         self._exchanges.pop(exchange.request_id, None)
         for choice in exchange.choices:
             self._engine.cancel(SequenceId(exchange.request_id, choice.index))
-        given_back = self.conversations.let_go(exchange)
-        if given_back:
-            given_back.add_done_callback(partial(_log_failure, exchange.session_id))
-
-
-def _log_failure(session_id: str | None, given_back: Future[bool]) -> None:
-    error = given_back.exception()
-    if error and not isinstance(error, SessionsAwayError):
-        _logger.error("session %s could not be given back", session_id, exc_info=error)
+        self.conversations.let_go(exchange)

