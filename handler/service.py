@@ -283,8 +283,8 @@ class Service:
 
     def _send(self, exchange: Exchange, events: list[Event]) -> None:
         if exchange.streams:
-            events = events + exchange.api.last_events(exchange)
-            answer: Answer = StreamPart(tuple(events), is_last=True)
+            all_events = (*events, *exchange.api.last_events(exchange))
+            answer: Answer = StreamPart(all_events, is_last=True)
         else:
             answer = Reply(200, exchange.api.reply(exchange))
         self._finish(exchange, answer, exchange.choices[0].finish_reason or "")

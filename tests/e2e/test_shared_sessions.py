@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ import httpx
 import pytest
 
 from model.tokenizer import Tokenizer
-from tests.conftest import write_checkpoint
+from tests.conftest import ROOT, write_checkpoint
 from tests.e2e.conftest import CONTEXT_LENGTH, Server
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.e2e
-LEASE = 10  # seconds, as handler/redis_sessions.py has it
+PAGE = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
 
 
 class Pair(NamedTuple):
@@ -40,6 +40,12 @@ class Pair(NamedTuple):
             wait_for(lambda server=server: server.post({"action": "status"}).json()["sessions_available"])
 
 
+def page_command(program: str) -> list[str]:
+    """What stands behind a program on the page."""
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"    {program} ")]
+    return shlex.split(line.removeprefix(f"    {program} "))
+
+
 def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -49,24 +55,23 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Iterator[Pair]:
-    redis = RedisServer(tmp_path_factory.mktemp("redis"))
-    servers = {}
-    for away in ("answer", "refuse"):
-        folder = tmp_path_factory.mktemp(away)
-        write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH)
-        servers[away] = Server(folder, "continuous")
-        servers[away].environment |= {
-            "NEUROQ_SESSION_STORE": redis.url,
-            "NEUROQ_SESSION_STORE_AWAY": away,
-        }
-    pair = Pair(servers["answer"], servers["refuse"], redis)
+    redis = RedisServer(tmp_path_factory.mktemp("redis"), page_command("redis-server"))
+    servers = [Server(tmp_path_factory.mktemp(name), "continuous") for name in ("answering", "refusing")]
+    for server in servers:
+        write_checkpoint(server.folder, tokenizer, context_length=CONTEXT_LENGTH)
+    pair = Pair(*servers, redis)
+    pair.refusing.environment |= {"NEUROQ_SESSION_STORE": redis.url, "NEUROQ_SESSION_STORE_AWAY": "refuse"}
+    option, address = page_command("./neuroq serve")
+    assert address.replace("6379", str(redis.port)) == redis.url
     try:
         redis.start()
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(Server.start, servers.values()))
+            started = [pool.submit(pair.answering.start, option, redis.url), pool.submit(pair.refusing.start)]
+        for each in started:
+            each.result()
         yield pair
     finally:
-        for server in servers.values():
+        for server in servers:
             server.stop()
         redis.close()
 
@@ -159,6 +164,9 @@ def test_while_redis_is_away_each_server_does_as_it_is_told(pair: Pair) -> None:
                 "code": "sessions_unavailable",
                 "error": "conversations are not available, try again later",
             }
+    served = pair.answering.command("client", "serve", check=False)
+    assert served.returncode == 1
+    assert "conversations are not available" in served.stderr
     plain, chat = {"prompt": "はい", "max_length": 2}, {"messages": [{"role": "user", "content": "はい"}]}
     reply = pair.answering.post(plain)
     assert (reply.status_code, reply.json()["session_id"]) == (200, None)
@@ -167,23 +175,3 @@ def test_while_redis_is_away_each_server_does_as_it_is_told(pair: Pair) -> None:
     assert pair.refusing.post(plain).json()["code"] == "sessions_unavailable"
     refused = pair.refusing.post(chat, "1.0/v1/chat/completions")
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "sessions_unavailable")
-
-
-def test_a_killed_worker_leaves_its_conversation_to_the_other_server(pair: Pair) -> None:
-    (worker,) = pair.refusing.ready_workers()
-    long = {
-        "prompt": "はい",
-        "session_id": "held",
-        "max_length": 400,
-        "temperature": 2.0,
-        "top_k": 0,
-        "top_p": 1.0,
-    }
-    with (
-        pair.refusing.client() as client,
-        client.stream("POST", pair.refusing.url, json={**long, "stream": True}) as reply,
-    ):
-        next(reply.iter_lines())
-        assert pair.redis.client.exists("neuroq:hold:held")
-        os.kill(worker, signal.SIGKILL)
-    assert ask(pair.answering, "はい", "held").status_code == 200

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +62,16 @@ def test_a_lease_lasts_while_its_worker_answers_and_ends_with_it(
     assert one.take("a", 60) == []
     time.sleep(1.5)
     assert two.take("a", 60) is None
-    one.close()  # without giving back, as one that is killed
+    assert one.give_back("a")
+    code = f"""
+import os
+from handler import redis_sessions
+from handler.settings import SessionSettings
+redis_sessions._LEASE = 500
+store = redis_sessions.RedisSessions(SessionSettings(store={redis_server.url!r}))
+os._exit(store.take("a", 60) != [])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
     wait_for(lambda: two.take("a", 60) == [])
 
 
