@@ -28,6 +28,6 @@ def settings_from(options: dict[str, str | None]) -> Settings:
 def _metavar(field: str) -> str:
     if field.endswith("port"):
         return "PORT"
-    names = {"profile": "NAME", "host": "HOST", "training": "BOOL", "session_store": "URL"}
-    names["session_store_away"] = "NAME"
+    names = {"profile": "NAME", "host": "HOST", "training": "BOOL"}
+    names |= {"session_store": "URL", "session_store_away": "NAME"}
     return names.get(field, "N" if field.startswith("training") else "PATH")

@@ -116,7 +116,8 @@ class RedisSessions:
         scripts = (_TAKE, _GIVE_BACK, _FORGET, _RENEW)
         self._take, self._give_back, self._forget, self._renew = map(self._redis.register_script, scripts)
         self._holds: dict[str, _Hold] = {}
-        self._count, self._is_away, self._was_here = 0, False, False
+        self._count = 0
+        self._is_away: bool | None = None  # not known yet
         self._closed = Event()
         self._beat()
         self._thread = Thread(target=self._keep_beating, name="sessions-beat", daemon=True)
@@ -125,7 +126,7 @@ class RedisSessions:
     @property
     def is_away(self) -> bool:
         """Whether the last call failed."""
-        return self._is_away
+        return bool(self._is_away)
 
     def take(self, session_id: str, seconds: float) -> list[Turn] | None:
         """Hold a session for at most `seconds`; return its turns, or None while another request holds it."""
@@ -187,7 +188,7 @@ class RedisSessions:
         holds = {f"neuroq:hold:{name}": h.token for name, h in self._holds.copy().items() if now < h.until}
         try:
             self._count = self._renew(keys=[_INDEX, *holds], args=[self._idle, _LEASE, *holds.values()])
-            if self._is_away or not self._was_here:
+            if self._is_away is not False:
                 self._note_return()
         except RedisError as error:
             self._note_failure(error)
@@ -198,7 +199,7 @@ class RedisSessions:
         self._is_away = True
 
     def _note_return(self) -> None:
-        self._is_away, self._was_here = False, True
+        self._is_away = False
         _logger.info("conversations are kept in Redis at %s", self._place)
         doubts = self._doubts()
         if doubts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ PRECISION_VARIABLE = "NEUROQ_PRECISION"
 TRAINING_VARIABLE = "NEUROQ_TRAINING"
 TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
 TRAINING_PATH_VARIABLE = "NEUROQ_TRAINING_PATH"
+_REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class SessionSettings:
     max_bytes: int = 65_536
 
     def __post_init__(self) -> None:
-        if self.store and not self.store.startswith(("redis://", "rediss://")):
-            raise ValueError(f"{SESSION_STORE_VARIABLE} must be redis://… or rediss://…, or empty for SQLite")
+        if self.store and not _REDIS_ADDRESS.fullmatch(self.store):  # its password is nobody's business
+            text = f"{SESSION_STORE_VARIABLE} must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite"
+            raise ValueError(text)
         if self.store_away not in ("answer", "refuse"):
             text = f"{SESSION_STORE_AWAY_VARIABLE} must be answer or refuse, not {self.store_away!r}"
             raise ValueError(text)

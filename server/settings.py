@@ -16,6 +16,7 @@ PROFILES = ("continuous", "workers")
 LOOPBACK = "127.0.0.1"
 # TorchServe's own pattern for addresses has no room for IPv6.
 HOST_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def _switch(text: str) -> bool:
 
 
 def _session_store(text: str) -> str:
-    if text and not text.startswith(("redis://", "rediss://")):
-        raise ValueError("must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite")
+    if text and not REDIS_ADDRESS.fullmatch(text):  # not shown: it may hold a password
+        place = "--session-store (NEUROQ_SESSION_STORE)"
+        raise SettingsError(f"{place} must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite")
     return text
 
 

@@ -63,6 +63,7 @@ def test_value(
         ({"training_minutes": "0"}, {}, ["--training-minutes", "1 to 999999"]),
         ({"host": "http://x"}, {}, ["--host"]),
         ({"session_store": "http://x"}, {}, ["--session-store", "redis://HOST:PORT/DB", "SQLite"]),
+        ({}, {"NEUROQ_SESSION_STORE": "redis://h/abc"}, ["NEUROQ_SESSION_STORE", "redis://HOST:PORT/DB"]),
         ({}, {"NEUROQ_SESSION_STORE_AWAY": "no"}, ["NEUROQ_SESSION_STORE_AWAY", "answer or refuse"]),
         ({"port": "8081"}, {}, ["--port", "--management-port", "8081"]),
     ],
