@@ -13,11 +13,11 @@ from typing import Any
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
 SESSION_STORE_VARIABLE = "NEUROQ_SESSION_STORE"
 SESSION_STORE_AWAY_VARIABLE = "NEUROQ_SESSION_STORE_AWAY"
+_REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 PRECISION_VARIABLE = "NEUROQ_PRECISION"
 TRAINING_VARIABLE = "NEUROQ_TRAINING"
 TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
 TRAINING_PATH_VARIABLE = "NEUROQ_TRAINING_PATH"
-_REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,18 @@ class HandlerSettings:
 def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str]) -> HandlerSettings:
     """Return the settings of a parsed model-config.yaml.
 
-    The environment may name the sessions' place and the precision, and switch training on and off.
+    The environment may name the sessions' file and the precision, and switch training on and off.
 
     Raises ValueError that names an unknown or mistyped setting.
     """
     values = dict(model_config.get("handler") or {})
     sessions = dict(values.pop("sessions", None) or {})
     training = dict(values.pop("training", None) or {})
-    for name, variable in (
-        ("path", SESSIONS_PATH_VARIABLE),
-        ("store", SESSION_STORE_VARIABLE),
-        ("store_away", SESSION_STORE_AWAY_VARIABLE),
-    ):
+    for name, variable in (("store", SESSION_STORE_VARIABLE), ("store_away", SESSION_STORE_AWAY_VARIABLE)):
         if environment.get(variable):
             sessions[name] = environment[variable]
+    if environment.get(SESSIONS_PATH_VARIABLE):
+        sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
     if environment.get(PRECISION_VARIABLE):
         values["precision"] = environment[PRECISION_VARIABLE]
     if environment.get(TRAINING_VARIABLE):

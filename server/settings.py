@@ -53,11 +53,11 @@ class Settings:
     metrics_port: int
     grpc_port: int
     grpc_management_port: int
+    session_store: str = ""  # a Redis address, which may hold a password; empty: SQLite
+    session_store_away: str = "answer"
     training: bool = False
     training_memory: int = 4  # GiB
     training_minutes: int = 1440
-    session_store: str = ""  # a Redis address, which may hold a password; empty: SQLite
-    session_store_away: str = "answer"
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -144,6 +144,9 @@ OPTIONS = (
     Option("metrics_port", "8082", "Metrics REST API.", _port),
     Option("grpc_port", "7070", "Inference gRPC API.", _port),
     Option("grpc_management_port", "7071", "Management gRPC API.", _port),
+    Option("training", "false", "Whether `train` requests start training jobs.", _switch),
+    Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
+    Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
     Option("session_store", "", "Where conversations are kept: redis://… or, empty, SQLite.", _session_store),
     Option(
         "session_store_away",
@@ -151,9 +154,6 @@ OPTIONS = (
         "Requests without history while Redis is away: answer or refuse them.",
         _session_store_away,
     ),
-    Option("training", "false", "Whether `train` requests start training jobs.", _switch),
-    Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
-    Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
 )
 PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is _port)
 
