@@ -75,9 +75,9 @@ class Service:
         default_session = DEFAULT_SESSION if settings.sessions.share_default else None
         self._paths = paths(served, default_session)
         jobs = Jobs(settings.training) if settings.training.enabled else None
-        self.conversations = Conversations(sessions, settings.sessions.store_away)
         self._control = Control(served, sessions, decoder.precision, jobs)
         self.metrics = Metrics(settings.slots, sessions.count, clock)
+        self.conversations = Conversations(sessions, settings.sessions.store_away)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
         self._replies: dict[str, Answer] = {}
 
