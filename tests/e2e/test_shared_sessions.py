@@ -167,7 +167,8 @@ def test_while_redis_is_away_each_server_does_as_it_is_told(pair: Pair) -> None:
     served = pair.answering.command("client", "serve", check=False)
     assert served.returncode == 1
     assert "conversations are not available" in served.stderr
-    plain, chat = {"prompt": "はい", "max_length": 2}, {"messages": [{"role": "user", "content": "はい"}]}
+    plain = {"prompt": "はい", "max_length": 2}
+    chat = {"model": "neuroq", "max_tokens": 2, "messages": [{"role": "user", "content": "はい"}]}
     reply = pair.answering.post(plain)
     assert (reply.status_code, reply.json()["session_id"]) == (200, None)
     assert pair.answering.post(chat, "1.0/v1/chat/completions").status_code == 200
