@@ -29,4 +29,5 @@ def _metavar(field: str) -> str:
     if field.endswith("port"):
         return "PORT"
     names = {"profile": "NAME", "host": "HOST", "training": "BOOL"}
+    names |= {"session_store": "URL", "session_store_away": "NAME"}
     return names.get(field, "N" if field.startswith("training") else "PATH")

@@ -69,6 +69,7 @@ class Control:
                 "requests_running": num_running,
                 "requests_waiting": num_waiting,
                 "sessions": self._sessions.count(),
+                "sessions_available": not self._sessions.is_away,
                 "training_job": self._jobs.latest() if self._jobs else None,
             },
         )

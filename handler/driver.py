@@ -84,6 +84,7 @@ class Driver:
         _step_back()
         try:
             self._service = open_service()
+            self._service.conversations.wake = partial(self._commands.put, _nothing)
         except BaseException as error:
             opened.set_exception(error)
             return
@@ -132,6 +133,10 @@ class Driver:
                 if earlier is None or not earlier.is_last:
                     self._answers[request_id] = merge(earlier, refusal) if earlier else refusal
             self._news.notify()
+
+
+def _nothing() -> None:
+    """A command that only wakes the service's thread."""
 
 
 def _step_back() -> None:

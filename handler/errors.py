@@ -17,6 +17,11 @@ class ApiError(Exception):
         self.body: dict[str, object] = {"status": "error", "code": code, "error": message, **details}
 
 
+def sessions_unavailable(message: str = "conversations are not available, try again later") -> ApiError:
+    """The store of the conversations is away, or was while a reply was made."""
+    return ApiError(503, "sessions_unavailable", message)
+
+
 def invalid_request(message: str, param: str | None = None) -> ApiError:
     """The body is not what the contract says."""
     return ApiError(400, "invalid_request", message, param=param)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -51,11 +53,22 @@ class Incoming:
     timeline: Timeline
 
 
+class Inquiry(NamedTuple):
+    """A call of the store of conversations.
+
+    `go_on` takes its result, or `otherwise` where the request may do without the store.
+    """
+
+    result: Future[Any]
+    go_on: Callable[[Any], None]
+    otherwise: Any
+
+
 @dataclass
 class Exchange:
     """What is known of a request between its arrival and its reply.
 
-    `session_id` is the conversation that it waits for or holds, None when it has none or is through with it.
+    `session_id` is its conversation, None when it has none or goes on without.
     A caller that cannot stream gets one whole reply.
     `num_prompt_tokens` counts each prompt once, however many replies it gets.
     """
@@ -66,6 +79,9 @@ class Exchange:
     deadline: float
     can_stream: bool
     timeline: Timeline
+    inquiry: Inquiry | None = None  # the store has not answered yet
+    holds_session: bool = False  # or has asked for it
+    next_look: float = 0.0  # when to ask again for a session that another request holds
     is_running: bool = False  # the session is held and, for a generation, the engine has it
     has_begun: bool = False  # part of the stream is out: no other status can be told any more
     created_at: int = field(default_factory=lambda: int(time.time()))

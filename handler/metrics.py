@@ -69,7 +69,7 @@ METRICS = (
 OUTCOMES = (
     "stop", "length", "cleared", "cancelled", "invalid_request", "unknown_action", "prompt_too_long",
     "train_disabled", "train_busy", "not_found", "model_not_found", "overloaded", "deadline_exceeded",
-    "internal",
+    "sessions_unavailable", "internal",
 )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class NeuroqApi:
 
     def _end_fields(self, exchange: Exchange, texts: list[dict[str, Any]]) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "session_id": exchange.generation.session_id,
+            "session_id": exchange.session_id,
             "finish_reason": exchange.choices[0].finish_reason,
             "usage": exchange.usage(),
             "model_version": self._version,

@@ -25,8 +25,8 @@ from handler.replies import Answer, StreamPart
 from handler.reporter import Reporter
 from handler.served_model import ServedModel
 from handler.service import Service
-from handler.sessions import SessionStore
-from handler.settings import read_settings, sessions_path
+from handler.sessions import open_sessions
+from handler.settings import read_settings
 from handler.streams import Caller
 
 # How long a call waits for something to send before TorchServe may bring new requests. Short, because it is
@@ -61,7 +61,7 @@ class NeuroQHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             version=version,
             device=_device(context.system_properties.get("gpu_id")),
         )
-        sessions = SessionStore(sessions_path(settings.sessions), settings.sessions)
+        sessions = open_sessions(settings.sessions)
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self._driver = Driver(partial(Service, served, sessions, settings))
         labels = {"model_name": context.model_name, "model_version": version}

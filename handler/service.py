@@ -15,6 +15,7 @@ from typing import Any
 
 from handler.choices import Choice
 from handler.control import Control, ControlRequest
+from handler.conversations import DEFAULT_SESSION, Conversations
 from handler.errors import ApiError, internal_error, stopping
 from handler.exchange import Api, Exchange, Incoming, SequenceId
 from handler.generation import Generation
@@ -24,7 +25,7 @@ from handler.metrics import Metrics
 from handler.pace import Pace
 from handler.paths import paths, unknown_path
 from handler.pieces import Pieces
-from handler.replies import Answer, Reply, StreamPart
+from handler.replies import Answer, Event, Reply, StreamPart
 from handler.schema import ClearSessionRequest
 from handler.served_model import ServedModel
 from handler.sessions import SessionStore
@@ -35,7 +36,6 @@ from model.dialogue import Turn
 from model.engine import Engine, EngineFullError, Progress, PromptTooLongError
 from model.sampling import SamplingParams
 
-DEFAULT_SESSION = "default"
 _HOLD_MARGIN = 5.0  # seconds that a session stays held after the deadline of the request that holds it
 _RETRY_SECONDS = 0.02  # between two looks at a session that another request holds
 _logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Service:
         settings: HandlerSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._served, self._sessions, self._settings, self._clock = served, sessions, settings, clock
+        self._served, self._settings, self._clock = served, settings, clock
         decoder = open_decoder(
             served.network,
             num_slots=settings.slots,
@@ -79,9 +79,9 @@ class Service:
         jobs = Jobs(settings.training) if settings.training.enabled else None
         self._control = Control(served, sessions, decoder.precision, self._in_flight, jobs)
         self.metrics = Metrics(settings.slots, sessions.count, clock)
+        self.conversations = Conversations(sessions, settings.sessions.store_away)
         self._exchanges: dict[str, Exchange] = {}  # in order of arrival
         self._replies: dict[str, Answer] = {}
-        self._next_look = 0.0
 
     @property
     def num_in_flight(self) -> int:
@@ -150,6 +150,7 @@ class Service:
     def step(self) -> dict[str, Answer]:
         """Move every request on; return the replies and parts of streams that are ready, each once."""
         self._expire()
+        self._hear()
         self._start_waiting()
         self._decode()
         self.metrics.load(running=self._engine.num_running, waiting=self._num_waiting)
@@ -173,36 +174,43 @@ class Service:
             seconds = self._settings.deadline_seconds
             self._fail(exchange, ApiError(504, "deadline_exceeded", f"not done within {seconds:g} seconds"))
 
+    def _hear(self) -> None:
+        """Go on with each request that the store of the conversations has answered."""
+        for exchange in list(self._exchanges.values()):
+            if exchange.inquiry and exchange.inquiry.result.done():
+                self._guarded(exchange, self.conversations.go_on)
+
     def _start_waiting(self) -> None:
         """Start each request whose session is free, the first of each session first."""
-        waiting = [e for e in self._exchanges.values() if not e.is_running]
-        if not waiting or self._clock() < self._next_look:
-            return
-        taken = {e.session_id for e in self._exchanges.values() if e.is_running and e.session_id}
-        for exchange in waiting:
-            if exchange.session_id not in taken:
+        now, taken = self._clock(), set()
+        for exchange in list(self._exchanges.values()):
+            is_waiting = not exchange.is_running and not exchange.inquiry
+            if is_waiting and exchange.session_id not in taken and now >= exchange.next_look:
                 self._guarded(exchange, self._start)
             if exchange.session_id:
                 taken.add(exchange.session_id)
-        if any(not e.is_running for e in self._exchanges.values()) and not self._engine.num_running:
-            self._next_look = self._clock() + _RETRY_SECONDS
 
     def _start(self, exchange: Exchange) -> None:
-        history: list[Turn] | None = []
-        if exchange.session_id is not None:
+        if exchange.session_id is None:
+            self.conversations.check()
+            self._begin(exchange, [])
+        else:
             hold = max(exchange.deadline - self._clock(), 0) + _HOLD_MARGIN
-            history = self._sessions.take(exchange.session_id, hold)
+            self.conversations.take(exchange, hold, self._begin)
+
+    def _begin(self, exchange: Exchange, history: list[Turn] | None) -> None:
         if history is None:
+            exchange.holds_session = False
+            exchange.next_look = self._clock() + _RETRY_SECONDS
             return
         exchange.is_running = True
         if isinstance(exchange.request, ClearSessionRequest):
-            self._clear(exchange)
+            self.conversations.forget(exchange, self._confirm)
         else:
             self._generate(exchange, history)
 
-    def _clear(self, exchange: Exchange) -> None:
-        assert exchange.session_id is not None
-        self._sessions.forget(exchange.session_id)
+    def _confirm(self, exchange: Exchange, _: None) -> None:
+        exchange.holds_session = False
         message = f"session {exchange.session_id} is cleared"
         self._finish(exchange, Reply(200, {"status": "success", "message": message}), "cleared")
 
@@ -270,14 +278,17 @@ class Service:
 
     def _answer(self, exchange: Exchange) -> None:
         """Put the reply into its conversation, then send it, or the end of its stream."""
-        events = exchange.take_events()
-        if exchange.session_id is not None:
+        send = partial(self._send, events=exchange.take_events())
+        if exchange.session_id is None:
+            send(exchange)
+        else:
             prompt, text = exchange.generation.prompts[0].text, exchange.choices[0].whole.text
-            self._sessions.give_back(exchange.session_id, [Turn("user", prompt), Turn("assistant", text)])
-            exchange.session_id = None
+            self.conversations.keep(exchange, [Turn("user", prompt), Turn("assistant", text)], send)
+
+    def _send(self, exchange: Exchange, events: list[Event]) -> None:
         if exchange.streams:
-            events += exchange.api.last_events(exchange)
-            answer: Answer = StreamPart(tuple(events), is_last=True)
+            all_events = (*events, *exchange.api.last_events(exchange))
+            answer: Answer = StreamPart(all_events, is_last=True)
         else:
             answer = Reply(200, exchange.api.reply(exchange))
         self._finish(exchange, answer, exchange.choices[0].finish_reason or "")
@@ -315,8 +326,4 @@ class Service:
             self._in_flight.leave()
         for choice in exchange.choices:
             self._engine.cancel(SequenceId(exchange.request_id, choice.index))
-        if exchange.is_running and exchange.session_id is not None:
-            try:
-                self._sessions.give_back(exchange.session_id)
-            except Exception:
-                _logger.exception("session %s could not be given back", exchange.session_id)
+        self.conversations.let_go(exchange)

@@ -1,150 +1,68 @@
-"""Conversations in SQLite: shared by every worker, kept over restarts, bounded in every direction."""
+"""The contract of the two places where conversations are kept, a SQLite file and Redis."""
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
-import time
-import uuid
-from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import Executor
+from typing import Protocol
 
-from handler.settings import SessionSettings
+from handler.settings import SessionSettings, sessions_path
 from model.dialogue import Turn
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (
-    session_id TEXT PRIMARY KEY,
-    turns      TEXT NOT NULL DEFAULT '[]',
-    used_at    REAL NOT NULL,
-    holder     TEXT,            -- pid:nonce of the worker that is answering in this session now
-    held_until REAL NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS sessions_used_at ON sessions (used_at);
--- Nearly always of a few rows, so that counting and pruning need not read the table.
-CREATE INDEX IF NOT EXISTS sessions_empty ON sessions (session_id) WHERE turns = '[]';
-"""
+
+class SessionsAwayError(Exception):
+    """The store does not answer now; what was asked of it may have happened or not."""
 
 
-class SessionStore:
+class SessionStore(Protocol):
     """Holds the last turns of each conversation.
 
     A worker takes a session before it answers in it and gives it back with the new turns, so two requests
     of one session are answered one after the other, whichever workers they reached. A hold ends by itself
     when its time is over or its process is gone.
+
+    What may wait is called by `executor`, one call after the other, and may raise SessionsAwayError: take,
+    give_back and forget. The rest answers at once, in any thread.
     """
 
-    def __init__(self, path: Path, settings: SessionSettings, clock: Callable[[], float] = time.time) -> None:
-        self._settings, self._clock = settings, clock
-        self._holder = f"{os.getpid()}:{uuid.uuid4().hex}"
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.executescript(_SCHEMA)
+    executor: Executor
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store is known not to answer."""
 
     def take(self, session_id: str, seconds: float) -> list[Turn] | None:
         """Hold a session for at most `seconds`; return its turns, or None while another request holds it."""
-        now = self._clock()
-        taken = self._database.execute(
-            "INSERT INTO sessions (session_id, used_at, holder, held_until) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (session_id) DO UPDATE "
-            "SET holder = excluded.holder, held_until = excluded.held_until "
-            "WHERE holder IS NULL OR held_until < ?",
-            (session_id, now, self._holder, now + seconds, now),
-        ).rowcount
-        if not taken and not self._free_if_dead(session_id):
-            return None
-        if not taken:
-            return self.take(session_id, seconds)
-        return self._turns(session_id, now)
 
-    def give_back(self, session_id: str, new_turns: list[Turn] | None = None) -> None:
-        """End a hold; `new_turns` are appended and the oldest dropped beyond the bounds."""
-        now = self._clock()
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            if new_turns:
-                turns = self._bounded(self._turns(session_id, now) + new_turns)
-                content = json.dumps([[turn.role, turn.text] for turn in turns], ensure_ascii=False)
-                self._database.execute(
-                    "UPDATE sessions SET turns = ?, used_at = ? WHERE session_id = ? AND holder = ?",
-                    (content, now, session_id, self._holder),
-                )
-            self._database.execute(
-                "UPDATE sessions SET holder = NULL, held_until = 0 WHERE session_id = ? AND holder = ?",
-                (session_id, self._holder),
-            )
-            self._prune(now)
-            self._database.execute("COMMIT")
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
+    def give_back(self, session_id: str, new_turns: list[Turn] | None = None) -> bool:
+        """End a hold; `new_turns` are appended and the oldest dropped beyond the bounds.
+
+        Returns False when the hold was no longer this worker's: then nothing has changed.
+        """
 
     def forget(self, session_id: str) -> None:
         """Drop a session that this worker holds, its turns and the hold."""
-        self._database.execute(
-            "DELETE FROM sessions WHERE session_id = ? AND holder = ?", (session_id, self._holder)
-        )
 
     def count(self) -> int:
         """Number of conversations with at least one turn."""
-        empty = "SELECT count(*) FROM sessions WHERE turns = '[]'"
-        return self._number(f"SELECT (SELECT count(*) FROM sessions) - ({empty})")
 
     def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def _number(self, query: str) -> int:
-        return int(self._database.execute(query).fetchone()[0])
-
-    def _turns(self, session_id: str, now: float) -> list[Turn]:
-        row = self._database.execute(
-            "SELECT turns FROM sessions WHERE session_id = ? AND used_at >= ?",
-            (session_id, now - self._settings.idle_seconds),
-        ).fetchone()
-        return [Turn(role, text) for role, text in json.loads(row[0])] if row else []
-
-    def _bounded(self, turns: list[Turn]) -> list[Turn]:
-        """Drop the oldest exchanges (pairs) beyond the bounds in turns and bytes."""
-        turns = turns[-(self._settings.max_turns - self._settings.max_turns % 2) :]
-        while turns and sum(len(turn.text.encode()) for turn in turns) > self._settings.max_bytes:
-            turns = turns[2:]
-        return turns
-
-    def _prune(self, now: float) -> None:
-        """Drop what is idle too long, empty, or beyond the number of sessions; never a held session."""
-        delete = "DELETE FROM sessions WHERE (holder IS NULL OR held_until < :now) AND "
-        times = {"now": now, "idle": now - self._settings.idle_seconds}
-        self._database.execute(delete + "turns = '[]'", {"now": now})
-        self._database.execute(delete + "used_at < :idle", times)
-        surplus = self._number("SELECT count(*) FROM sessions") - self._settings.max_sessions
-        if surplus > 0:
-            oldest = "session_id IN (SELECT session_id FROM sessions ORDER BY used_at LIMIT :surplus)"
-            self._database.execute(delete + oldest, {"now": now, "surplus": surplus})
-
-    def _free_if_dead(self, session_id: str) -> bool:
-        """End the hold of a process that is gone; return whether there was one."""
-        row = self._database.execute(
-            "SELECT holder FROM sessions WHERE session_id = ?", (session_id,)
-        ).fetchone()
-        if row is None or row[0] is None:
-            return True
-        if _is_alive(int(row[0].split(":")[0])):
-            return False
-        self._database.execute(
-            "UPDATE sessions SET holder = NULL WHERE session_id = ? AND holder = ?", (session_id, row[0])
-        )
-        return True
+        """Let go of the file or the connections."""
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def open_sessions(settings: SessionSettings) -> SessionStore:
+    """Open the store that the settings name. Raises ValueError for a malformed address."""
+    if settings.store:
+        from handler.redis_sessions import RedisSessions  # noqa: PLC0415  # costs the start a while
+
+        return RedisSessions(settings)
+    from handler.sqlite_sessions import SqliteSessions  # noqa: PLC0415
+
+    return SqliteSessions(sessions_path(settings), settings)
+
+
+def bounded(turns: list[Turn], settings: SessionSettings) -> list[Turn]:
+    """Drop the oldest exchanges (pairs) beyond the bounds in turns and bytes."""
+    turns = turns[-(settings.max_turns - settings.max_turns % 2) :]
+    while turns and sum(len(turn.text.encode()) for turn in turns) > settings.max_bytes:
+        turns = turns[2:]
+    return turns

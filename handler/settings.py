@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 SESSIONS_PATH_VARIABLE = "NEUROQ_SESSIONS_PATH"
+SESSION_STORE_VARIABLE = "NEUROQ_SESSION_STORE"
+SESSION_STORE_AWAY_VARIABLE = "NEUROQ_SESSION_STORE_AWAY"
+_REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 PRECISION_VARIABLE = "NEUROQ_PRECISION"
 TRAINING_VARIABLE = "NEUROQ_TRAINING"
 TRAINING_COMMAND_VARIABLE = "NEUROQ_TRAINING_COMMAND"
@@ -19,14 +23,29 @@ IN_FLIGHT_VARIABLE = "NEUROQ_IN_FLIGHT_PATH"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Bounds of the conversation store. An empty `path` means a file of this user's own below TMPDIR."""
+    """Place and bounds of the conversations.
+
+    `store` is a Redis address, redis:// or rediss://; without one it is the SQLite file `path`, and an empty
+    `path` means a file of this user's own below TMPDIR. While Redis is away, `store_away` lets requests
+    without history be answered ("answer"), or none ("refuse").
+    """
 
     path: str = ""
+    store: str = ""
+    store_away: str = "answer"
     share_default: bool = True
     idle_seconds: float = 86_400.0
     max_sessions: int = 10_000
     max_turns: int = 40
     max_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        if self.store and not _REDIS_ADDRESS.fullmatch(self.store):  # its password is nobody's business
+            text = f"{SESSION_STORE_VARIABLE} must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite"
+            raise ValueError(text)
+        if self.store_away not in ("answer", "refuse"):
+            text = f"{SESSION_STORE_AWAY_VARIABLE} must be answer or refuse, not {self.store_away!r}"
+            raise ValueError(text)
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,9 @@ def read_settings(model_config: Mapping[str, Any], environment: Mapping[str, str
     values = dict(model_config.get("handler") or {})
     sessions = dict(values.pop("sessions", None) or {})
     training = dict(values.pop("training", None) or {})
+    for name, variable in (("store", SESSION_STORE_VARIABLE), ("store_away", SESSION_STORE_AWAY_VARIABLE)):
+        if environment.get(variable):
+            sessions[name] = environment[variable]
     if environment.get(SESSIONS_PATH_VARIABLE):
         sessions["path"] = environment[SESSIONS_PATH_VARIABLE]
     for name, variable in (("precision", PRECISION_VARIABLE), ("in_flight_path", IN_FLIGHT_VARIABLE)):

@@ -27,6 +27,8 @@ def server_environment(
         "NEUROQ_IN_FLIGHT_PATH": str(settings.in_flight_path),
         **temporary,
         **_utf8_locale(environment),
+        "NEUROQ_SESSION_STORE": settings.session_store,
+        "NEUROQ_SESSION_STORE_AWAY": settings.session_store_away,
         **_training(settings),
         "JAVA_HOME": str(java_home),
         "PATH": f"{scripts}:{java_home / 'bin'}:{environment.get('PATH', '/usr/bin:/bin')}:{TOOLS}",

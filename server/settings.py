@@ -18,6 +18,7 @@ PROFILES = ("continuous", "workers")
 LOOPBACK = "127.0.0.1"
 # TorchServe's own pattern for addresses has no room for IPv6.
 HOST_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+REDIS_ADDRESS = re.compile(r"rediss?://[^/?]+(/[0-9]+)?(\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Settings:
     metrics_port: int
     grpc_port: int
     grpc_management_port: int
+    session_store: str = ""  # a Redis address, which may hold a password; empty: SQLite
+    session_store_away: str = "answer"
     training: bool = False
     training_memory: int = 4  # GiB
     training_minutes: int = 1440
@@ -143,6 +146,19 @@ def _switch(text: str) -> bool:
     return text == "true"
 
 
+def _session_store(text: str) -> str:
+    if text and not REDIS_ADDRESS.fullmatch(text):  # not shown: it may hold a password
+        place = "--session-store (NEUROQ_SESSION_STORE)"
+        raise SettingsError(f"{place} must be redis://HOST:PORT/DB or rediss://…, or empty for SQLite")
+    return text
+
+
+def _session_store_away(text: str) -> str:
+    if text not in ("answer", "refuse"):
+        raise ValueError("must be answer or refuse")
+    return text
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise ValueError("must be a whole number from 1 to 999999")
@@ -171,6 +187,13 @@ OPTIONS = (
     Option("training", "false", "Whether `train` requests start training jobs.", _switch),
     Option("training_memory", "4", "GiB that a process of a training job may take.", _count),
     Option("training_minutes", "1440", "Wall time of a training job, its release included.", _count),
+    Option("session_store", "", "Where conversations are kept: redis://… or, empty, SQLite.", _session_store),
+    Option(
+        "session_store_away",
+        "answer",
+        "Requests without history while Redis is away: answer or refuse them.",
+        _session_store_away,
+    ),
 )
 PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is parse_port)
 

@@ -61,6 +61,7 @@ def write_state(state: ServerState) -> None:
     """Write the state under a temporary name and rename it: a reader never sees half of it."""
     path = state_path(state.settings.run_dir)
     temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary.touch(mode=0o600)  # a session store's address may hold a password
     record = json.dumps(asdict(state), default=str, ensure_ascii=False, indent=1)
     temporary.write_text(record, encoding="utf-8")
     temporary.replace(path)

@@ -40,7 +40,8 @@ class Server:
             "NEUROQ_PROFILE": profile,
         }
         self.environment |= dict(zip((f"NEUROQ_{p}" for p in PORTS), map(str, free_ports(5)), strict=True))
-        self.environment.pop("NEUROQ_SESSIONS_PATH", None)
+        for name in ("NEUROQ_SESSIONS_PATH", "NEUROQ_SESSION_STORE"):
+            self.environment.pop(name, None)
         self.status: dict[str, Any] = {}
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -55,8 +56,8 @@ class Server:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def start(self) -> None:
-        self.command("client", "serve")
+    def start(self, *options: str) -> None:
+        self.command("client", "serve", *options)
         self.status = json.loads(self.command("client", "status", "--json").stdout)
         assert self.status["ready"], self.status
 

@@ -21,7 +21,10 @@ def test_import_contracts_hold() -> None:
 @pytest.mark.parametrize(
     ("module", "strangers"),
     [
-        ("handler.neuroq_handler", ["train", "client", "server", "rich", "click", "jinja2", "matplotlib"]),
+        (
+            "handler.neuroq_handler",
+            ["train", "client", "server", "rich", "click", "jinja2", "matplotlib", "redis"],
+        ),
         ("train.__main__", ["handler", "client", "server", "ts", "pydantic", "matplotlib", "tensorboard"]),
         ("train.__main__", ["obstore"]),
         ("model.engine", ["handler", "train", "ts", "pydantic", "click", "rich"]),

@@ -15,8 +15,8 @@ from handler.driver import Driver
 from handler.replies import Answer, Reply, StreamPart
 from handler.served_model import ServedModel
 from handler.service import Service
-from handler.sessions import SessionStore
 from handler.settings import HandlerSettings
+from handler.sqlite_sessions import SqliteSessions
 from model.tokenizer import Tokenizer
 from tests.conftest import write_checkpoint
 
@@ -28,7 +28,7 @@ def service(tmp_path: Path, tokenizer: Tokenizer) -> Service:
     write_checkpoint(tmp_path, tokenizer, context_length=128)
     served = ServedModel.load(tmp_path, name="neuroq", version="1.0", device=torch.device("cpu"))
     settings = HandlerSettings(slots=8)
-    return Service(served, SessionStore(tmp_path / "sessions.db", settings.sessions), settings)
+    return Service(served, SqliteSessions(tmp_path / "sessions.db", settings.sessions), settings)
 
 
 @pytest.fixture

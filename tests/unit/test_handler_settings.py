@@ -30,6 +30,13 @@ def test_the_environment_names_the_sessions_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").is_dir()
 
 
+def test_the_environment_names_the_store_of_the_sessions() -> None:
+    away = {"NEUROQ_SESSION_STORE_AWAY": "refuse"}
+    settings = read_settings({}, {"NEUROQ_SESSION_STORE": "redis://h/0", **away}).sessions
+    assert (settings.store, settings.store_away) == ("redis://h/0", "refuse")
+    assert read_settings({"handler": {"sessions": {"store": "redis://h/0"}}}, {}).sessions.store
+
+
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
@@ -39,6 +46,8 @@ def test_the_environment_names_the_sessions_file(tmp_path: Path) -> None:
         ({"slots": 0}, "slots must be positive"),
         ({"sessions": {"max_turns": -1}}, "max_turns must be positive"),
         ({"sessions": {"share_default": 1}}, "share_default must be like True"),
+        ({"sessions": {"store": "localhost"}}, "NEUROQ_SESSION_STORE must be redis://"),
+        ({"sessions": {"store_away": "no"}}, "must be answer or refuse, not 'no'"),
         ({"training": {"enabled": "yes"}}, "enabled must be like False, got 'yes'"),
         ({"training": {"enabled": True}}, "training.enabled needs training.command"),
     ],

@@ -22,8 +22,8 @@ from handler import worker_log
 from handler.metrics import METRICS, OUTCOMES, Kind, Metric, Metrics, Sample
 from handler.served_model import ServedModel
 from handler.service import Service
-from handler.sessions import SessionStore
 from handler.settings import HandlerSettings
+from handler.sqlite_sessions import SqliteSessions
 from handler.worker_place import NoPlaceError, WorkerPlace, claim
 from model.tokenizer import Tokenizer
 from tests.conftest import ROOT, write_checkpoint
@@ -347,7 +347,7 @@ def service(tmp_path: Path, tokenizer: Tokenizer, clock: Clock) -> Service:
     write_checkpoint(tmp_path, tokenizer, context_length=128)
     served = ServedModel.load(tmp_path, name="neuroq", version="1.0", device=torch.device("cpu"))
     settings = HandlerSettings(slots=4, max_waiting=2, tokens_per_step=4)
-    return Service(served, SessionStore(tmp_path / "sessions.db", settings.sessions), settings, clock)
+    return Service(served, SqliteSessions(tmp_path / "sessions.db", settings.sessions), settings, clock)
 
 
 def outcomes(service: Service) -> dict[str | None, float]:

@@ -147,6 +147,13 @@ def test_the_environment_cannot_change_the_configuration(settings: Settings) -> 
     assert environment["PATH"].endswith(f":/java/bin:/bin:{TOOLS}")  # the machine's own programs come first
 
 
+def test_the_handler_is_told_where_conversations_are(settings: Settings) -> None:
+    settings = replace(settings, session_store="redis://:secret@h/0", session_store_away="refuse")
+    environment = server_environment({}, settings, Path("/java"), Path("/tmp/nq-1"))
+    assert environment["NEUROQ_SESSION_STORE"] == "redis://:secret@h/0"
+    assert environment["NEUROQ_SESSION_STORE_AWAY"] == "refuse"
+
+
 def test_the_handler_is_told_whether_requests_may_train(settings: Settings) -> None:
     given = {"NEUROQ_TRAINING": "true"}  # what was asked for may be another's; the settings decide
     off = server_environment(given, settings, Path("/java"), Path("/tmp/nq-1"))
@@ -183,6 +190,7 @@ def test_state_survives_writing_and_a_strange_process_is_not_ours(settings: Sett
     state = ServerState(1, 0.0, "/tmp/none", "2030-01-01T00:00:00+00:00", settings)
     write_state(state)
     assert read_state(settings.run_dir) == state
+    assert state_path(settings.run_dir).stat().st_mode & 0o077 == 0
     assert not state.is_alive
     with pytest.raises(NotRunningError, match="neuroq serve"):
         running_state(settings.run_dir)

@@ -14,8 +14,8 @@ from handler.generation import MAX_LOGPROBS_IN_ALL
 from handler.replies import Answer, Event, Reply, StreamPart
 from handler.served_model import ServedModel
 from handler.service import Service
-from handler.sessions import SessionStore
 from handler.settings import HandlerSettings, SessionSettings, TrainingSettings
+from handler.sqlite_sessions import SqliteSessions
 from model.tokenizer import Tokenizer
 from tests.conftest import ROOT, write_checkpoint
 
@@ -38,7 +38,7 @@ class Harness:
         self.served = ServedModel.load(folder, name="neuroq", version="1.0", device=torch.device("cpu"))
         self.settings = HandlerSettings(**{"slots": 8, "deadline_seconds": 1e6, **settings})
         self.clock = Clock()
-        self.store = SessionStore(folder / "sessions.db", self.settings.sessions)
+        self.store = SqliteSessions(folder / "sessions.db", self.settings.sessions)
         self.service = Service(self.served, self.store, self.settings, self.clock)
         self.replies: dict[str, Reply] = {}  # whole ones
         self.events: dict[str, list[Event]] = defaultdict(list)  # of streams
@@ -272,10 +272,10 @@ def test_a_fault_of_ours_is_told_without_details(harness: Harness, monkeypatch: 
 def test_one_failing_request_takes_nobody_with_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     give_back = harness.store.give_back
 
-    def fail_for_a(session_id: str, *rest: Any) -> None:
+    def fail_for_a(session_id: str, *rest: Any) -> bool:
         if session_id == "a":
             raise OSError("no")
-        give_back(session_id, *rest)
+        return give_back(session_id, *rest)
 
     monkeypatch.setattr(harness.store, "give_back", fail_for_a)
     for name in ("a", "b"):

@@ -45,6 +45,9 @@ ROOT = Path("/somewhere")
         ({"training": "false"}, {"NEUROQ_TRAINING": "true"}, "training", False),
         ({"training_memory": "16"}, {}, "training_memory", 16),
         ({}, {"NEUROQ_TRAINING_MINUTES": "20"}, "training_minutes", 20),
+        ({}, {}, "session_store", ""),
+        ({}, {"NEUROQ_SESSION_STORE": "rediss://h/1"}, "session_store", "rediss://h/1"),
+        ({"session_store_away": "refuse"}, {}, "session_store_away", "refuse"),
     ],
 )
 def test_value(
@@ -65,6 +68,9 @@ def test_value(
         ({}, {"NEUROQ_TRAINING": "yes"}, ["NEUROQ_TRAINING", "true or false", "'yes'"]),
         ({"training_minutes": "0"}, {}, ["--training-minutes", "1 to 999999"]),
         ({"host": "http://x"}, {}, ["--host"]),
+        ({"session_store": "http://x"}, {}, ["--session-store", "redis://HOST:PORT/DB", "SQLite"]),
+        ({}, {"NEUROQ_SESSION_STORE": "redis://h/abc"}, ["NEUROQ_SESSION_STORE", "redis://HOST:PORT/DB"]),
+        ({}, {"NEUROQ_SESSION_STORE_AWAY": "no"}, ["NEUROQ_SESSION_STORE_AWAY", "answer or refuse"]),
         ({"port": "8081"}, {}, ["--port", "--management-port", "8081"]),
         ({"checkpoint_path": "s3:/b/x.pt"}, {}, ["--checkpoint-path", "s3://BUCKET/KEY", "'s3:/b/x.pt'"]),
         ({"archive_path": "s3://bucket"}, {}, ["--archive-path", "an object below the bucket"]),
