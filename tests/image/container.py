@@ -164,6 +164,7 @@ def mirror_options(folder: Path) -> list[str]:
     path.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in found.items()))
     words = [word.removeprefix("file://") for value in found.values() for word in value.split()]
     places = {Path(word) for word in words if word.startswith("/")}
+    places = {p.parent if p.name == "simple" else p for p in places}  # an index names files beside it
     volumes = [f"{place}:{place}:ro" for place in places if place.exists()]
     options = ["--secret", f"id=pip.conf,src={path}", *(word for v in volumes for word in ("--volume", v))]
     return [*options, *(["--build-arg", "TORCH_INDEX="] if "find-links" in found else [])]
