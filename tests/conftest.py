@@ -1,9 +1,16 @@
-"""What every test can ask for: tiny models, tokenizers, checkpoints, and Japanese text."""
+"""What every test can ask for: tiny models, tokenizers, checkpoints, Japanese text, gRPC stubs."""
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -51,6 +58,25 @@ def documents() -> list[Document]:
 @pytest.fixture(scope="session")
 def tokenizer(documents: list[Document]) -> Tokenizer:
     return train_tokenizer(documents[:300], 1500)
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ModuleType]]:
+    """Generated modules by name, such as inference_pb2_grpc."""
+    folder = tmp_path_factory.mktemp("stubs")
+    spec = find_spec("ts")
+    assert spec is not None
+    assert spec.origin is not None
+    with zipfile.ZipFile(Path(spec.origin).parent / "frontend" / "model-server.jar") as jar:
+        jar.extractall(folder, [name for name in jar.namelist() if name.endswith(".proto")])
+    protos = [str(folder / "proto" / f"{name}.proto") for name in ("inference", "management")]
+    protos.append(str(folder / "google" / "rpc" / "status.proto"))
+    include = [f"-I{folder / 'proto'}", f"-I{folder}"]
+    out = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *include, *out, *protos], check=True)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module
+    sys.path.remove(str(folder))
 
 
 def tiny_config(vocab_size: int, **changes: object) -> ModelConfig:

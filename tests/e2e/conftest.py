@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -180,22 +176,3 @@ def server(request: pytest.FixtureRequest) -> Server:
 def own_server(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[Server]:
     """A server that a test may break."""
     yield from serve(tmp_path, "continuous", tokenizer)
-
-
-@pytest.fixture(scope="session")
-def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ModuleType]]:
-    """Generated modules by name, such as inference_pb2_grpc."""
-    folder = tmp_path_factory.mktemp("stubs")
-    spec = find_spec("ts")
-    assert spec is not None
-    assert spec.origin is not None
-    with zipfile.ZipFile(Path(spec.origin).parent / "frontend" / "model-server.jar") as jar:
-        jar.extractall(folder, [name for name in jar.namelist() if name.endswith(".proto")])
-    protos = [str(folder / "proto" / f"{name}.proto") for name in ("inference", "management")]
-    protos.append(str(folder / "google" / "rpc" / "status.proto"))
-    include = [f"-I{folder / 'proto'}", f"-I{folder}"]
-    out = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *include, *out, *protos], check=True)
-    sys.path.insert(0, str(folder))
-    yield importlib.import_module
-    sys.path.remove(str(folder))
