@@ -17,7 +17,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -60,13 +62,12 @@ def build() -> Path:
     if path.is_file():
         return path
     compiler = find_compiler()
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
-        objects, isas = _compile_all(compiler, Path(folder))
+    with new_folder(path.parent) as folder:
+        objects, isas = _compile_all(compiler, folder)
         definitions = [f"-DNEUROQ_HAS_{isa}" for isa in isas]
         for name in ("api", "pool"):
-            objects.append(_compile(compiler, Path(folder) / f"{name}.o", name, definitions))
-        linked = Path(folder) / path.name
+            objects.append(_compile(compiler, folder / f"{name}.o", name, definitions))
+        linked = folder / path.name
         files = [str(each) for each in objects]
         run([*compiler, "-shared", "-o", str(linked), *files, "-pthread", *_STATIC])
         linked.replace(path)  # a reader sees the whole library or none
@@ -81,6 +82,18 @@ def _path() -> Path:
     for source in sorted(_SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return _LIBRARIES / f"libneuroq-{digest.hexdigest()[:12]}.so"
+
+
+@contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """Yield a temporary folder in `parent`. Raises BuildError where nothing can be written."""
+    try:
+        parent.mkdir(exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".build-")
+    except OSError as error:
+        raise BuildError(f"{parent} cannot be written: {error.strerror}") from error
+    with folder as name:
+        yield Path(name)
 
 
 def find_compiler() -> list[str]:

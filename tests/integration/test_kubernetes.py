@@ -227,7 +227,7 @@ def test_the_job_s_command_trains_on_two_machines(tmp_path: Path, documents: lis
     sizes = ["--embed_dim=16", "--num_neurons=8", "--num_layers=1", "--vocab_size=700", "--epochs=1"]
     (port,) = free_ports(1)
     pods = [start_pod(tmp_path, index, port, sizes) for index in range(2)]
-    printed = [pod.communicate(timeout=200)[1] for pod in pods]
+    printed = [pod.communicate(timeout=500)[1] for pod in pods]
     assert [pod.returncode for pod in pods] == [0, 0], printed
     assert "2 process(es)" in printed[0]
     assert "trained in" in printed[0]

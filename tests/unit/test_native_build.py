@@ -38,6 +38,13 @@ def test_without_a_compiler_it_says_so_in_one_line(
     assert [path.name for path in elsewhere.iterdir()] == []
 
 
+def test_where_nothing_can_be_written_it_says_so(elsewhere: Path) -> None:
+    """As in an image: root can write anywhere, so a file is in the way here."""
+    elsewhere.write_text("")
+    with pytest.raises(build.BuildError, match=f"{elsewhere} cannot be written: File exists"):
+        build.build()
+
+
 def test_a_library_that_is_there_is_not_built_again(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import tempfile
 from ctypes import c_double, c_int64, c_void_p
 from pathlib import Path
 
 import torch
 
-from model.native.build import find_compiler, run
+from model.native.build import find_compiler, new_folder, run
 
 _SOURCE = Path(__file__).parent / "kernels.cpp"
 _LIBRARIES = Path(__file__).parent / "lib"
@@ -62,9 +61,8 @@ def kernels() -> Kernels:
 
 
 def _build(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
-        built = Path(folder) / path.name
+    with new_folder(path.parent) as folder:
+        built = folder / path.name
         run([*find_compiler(), *_FLAGS, str(_SOURCE), "-o", str(built)])
         built.replace(path)  # a reader sees the whole library or none
 
