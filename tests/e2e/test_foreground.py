@@ -184,6 +184,8 @@ def test_the_proxy_asks_for_the_operators_token_and_loses_nobody(
     with httpx.Client(base_url=address, headers=bearer(TOKEN), trust_env=False) as client:
         assert client.post("/predictions/neuroq", json={"action": "health"}).json()["status"] == "healthy"
         assert "neuroq_requests_total" in client.get("/metrics").text
+        kserve = client.post("/v1/models/neuroq:predict", json={"instances": [{"prompt": "はい"}]})
+        assert kserve.json()["predictions"][0]["generated"]
         assert client.get("/models").status_code == 404
     assert httpx.get(f"{address}/health", trust_env=False).text == "ready"
     assert_grpc_wants_the_token(grpc_port, stubs)

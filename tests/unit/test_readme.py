@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.unit
 PAGES = ["README.md", "README.ja.md", "docs/serving.md", "docs/training.md", "docs/decisions.md"]
 PAGES += ["docs/metrics.md", "docs/benchmarks.md", "docs/docker.md", "docs/storage.md"]
-PAGES += ["docs/runpod.md"]
+PAGES += ["docs/runpod.md", "docs/kubernetes.md", "docs/compose.md", "docs/sessions.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
