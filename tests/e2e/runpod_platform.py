@@ -20,6 +20,7 @@ NO_CONTENT = 204
 class Platform:
     """Gives out jobs as they are submitted and keeps what comes back, by the job's id.
 
+    `is_asked` is set once a worker wants something.
     Whoever sends a piece is answered when `gate` is set.
     """
 
@@ -30,6 +31,7 @@ class Platform:
         self.pieces: dict[str, list[Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.num_stop_polls = 0
+        self.is_asked = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
         handler = type("Handler", (_Handler,), {"platform": self})
@@ -85,6 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.platform.is_asked.set()
         kind, query = self.path.split("/")[1], parse_qs(urlsplit(self.path).query)
         if kind == "job-stop":
             self.platform.num_stop_polls += 1

@@ -59,6 +59,9 @@ class LocalApi:
         body: dict[str, Any] = reply.json()
         return body
 
+    def close(self) -> None:
+        self._http.close()
+
     def is_up(self) -> bool:
         try:
             return self._http.get("/openapi.json").status_code == 200
@@ -88,6 +91,7 @@ def api(continuous: Server) -> Iterator[LocalApi]:
         wait_until(lambda: local.is_up() or process.poll() is not None)
         assert process.poll() is None, (continuous.folder / "runpod.log").read_text()
         yield local
+        local.close()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,7 @@ def platform(continuous: Server) -> Iterator[Platform]:
     running = Platform()
     try:
         with worker_process(continuous, **running.environment):
+            wait_until(running.is_asked.is_set)  # before that it asks TorchServe, which tests may halt
             yield running
     finally:
         running.close()
@@ -188,7 +193,8 @@ def test_run_and_stream(api: LocalApi, continuous: Server) -> None:
 )
 def test_a_refusal_is_the_servers_own(api: LocalApi, continuous: Server, inner: dict[str, Any]) -> None:
     text = json.dumps({"input": {**inner, "session_id": "refused"}}).encode()
-    reply = httpx.post(f"{api.url}/runsync", content=text, timeout=60, trust_env=False)
+    headers = {"Content-Type": "application/json"}
+    reply = httpx.post(f"{api.url}/runsync", content=text, headers=headers, timeout=60, trust_env=False)
     (item,) = reply.json()["output"]
     refusal = continuous.post(text)
     assert refusal.status_code == 400
