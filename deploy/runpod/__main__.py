@@ -21,6 +21,7 @@ LOG_LEVELS = {"RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"}
 
 def main() -> int:
     """Run until a signal comes. Returns the exit code."""
+    keep_texts_out_of_the_log()
     try:
         run_dir = settings_from({}).run_dir
         concurrency = read_concurrency(os.environ)
@@ -28,7 +29,6 @@ def main() -> int:
     except ServerError as error:
         print(f"neuroq: {error}", file=sys.stderr)
         return error.exit_code
-    keep_texts_out_of_the_log()
     worker = Worker(TorchServe(run_dir))
     config = {
         "handler": worker.handle,

@@ -312,6 +312,7 @@ def test_the_containers_program_serves_and_ends(tmp_path: Path, tokenizer: Token
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([START], env=variables, stdout=log, stderr=log, start_new_session=True)
     try:
+        wait_until(lambda: "first" in platform.results or process.poll() is not None, seconds=300)
         assert platform.result("first")["output"][0]["status"] == "success"
         process.terminate()
         assert process.wait(60) == 0, (tmp_path / "log").read_text()
