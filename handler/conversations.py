@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from handler.errors import sessions_unavailable
 from handler.exchange import Exchange, Inquiry
@@ -81,7 +81,7 @@ class Conversations:
         return is_generation and exchange.session_id == DEFAULT_SESSION and not self._refuses_all
 
     def _ask(
-        self, exchange: Exchange, call: Callable[[], T], go_on: Callable[[Exchange, T], None], otherwise: T
+        self, exchange: Exchange, call: Callable[[], T], go_on: Callable[[Exchange, T], None], otherwise: Any
     ) -> None:
         result = self._store.executor.submit(call)
         exchange.inquiry = Inquiry(result, partial(go_on, exchange), otherwise)
