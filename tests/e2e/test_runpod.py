@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from tests.conftest import ROOT, write_checkpoint
 from tests.e2e.conftest import Server
 from tests.e2e.runpod_platform import Platform, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_spec("runpod") is None, reason="the runpod package needs Python 3.11"),
+]
 PAGE = ROOT / "docs" / "runpod.md"
 START = ROOT / "deploy" / "runpod" / "start.sh"
 LONG = {"max_length": 400, "temperature": 2.0, "top_k": 0, "top_p": 1.0, "n": 8}

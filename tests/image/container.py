@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 
 TOKEN = "a-token-of-the-operator"
 USER_ID = 23456  # anybody: not the image's own
-# `docker run --read-only --user 23456 --cap-drop ALL --tmpfs /tmp:exec --tmpfs /run/neuroq` by hand: crun and runc
-# want a control group of their own, which not every machine gives.
+# `docker run --read-only --user 23456 --cap-drop ALL --tmpfs /tmp:exec --tmpfs /run/neuroq` by hand: crun and
+# runc want a control group of their own, which not every machine gives.
 ENTER = """
 root=$1
 shift
