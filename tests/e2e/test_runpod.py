@@ -257,7 +257,8 @@ def test_the_platforms_jobs_run_together(platform: Platform, continuous: Server)
         output = platform.result(job_id)["output"]
         assert output == platform.pieces[job_id]
         text = output[0]["generated"] if "stream" not in body else "".join(e.get("delta", "") for e in output)
-        assert text
+        whole = continuous.generate(**{**body, "stream": False, "session_id": f"its-{job_id}"})
+        assert text == whole["generated"]
 
 
 def test_the_platform_is_told_of_an_error(platform: Platform, continuous: Server) -> None:
