@@ -41,8 +41,7 @@ class Conversations:
         """Ask for the request's session, for so long; it goes on with the turns, None while it is held."""
         assert exchange.session_id is not None
         exchange.holds_session = True
-        no_turns: list[Turn] | None = []
-        self._ask(exchange, partial(self._store.take, exchange.session_id, seconds), go_on, no_turns)
+        self._ask(exchange, partial(self._store.take, exchange.session_id, seconds), go_on, otherwise=[])
 
     def keep(self, exchange: Exchange, turns: list[Turn], go_on: Callable[[Exchange], None]) -> None:
         """Give the session back with new turns; the request goes on when they are kept."""
