@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,12 +28,13 @@ class Answer:
 
 
 class Callers:
-    """Requests in flight: every other one streamed."""
+    """Requests in flight: every other one streamed. `is_answered` is set when a stream has begun."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, num_clients: int = NUM_CLIENTS) -> None:
         self._url, self._token = url, token
-        self._pool = ThreadPoolExecutor(NUM_CLIENTS)
-        self._answers = [self._pool.submit(self._ask, number) for number in range(NUM_CLIENTS)]
+        self.is_answered = threading.Event()
+        self._pool = ThreadPoolExecutor(num_clients)
+        self._answers = [self._pool.submit(self._ask, number) for number in range(num_clients)]
 
     def answers(self) -> list[Answer]:
         with self._pool:
@@ -58,7 +60,10 @@ class Callers:
             client.stream("POST", self._url, json=body) as reply,
         ):
             if reply.headers["content-type"] == "text/event-stream":
-                pieces = [json.loads(event) for event in events(reply)]
+                pieces = []
+                for event in events(reply):
+                    self.is_answered.set()
+                    pieces.append(json.loads(event))
                 assert "usage" in pieces[-1], pieces[-1]
                 text = "".join(piece.get("delta", "") for piece in pieces)
             else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,11 @@ class Server:
         description: dict[str, Any] = reply.json()[0]
         return description
 
+    def forget_conversations(self) -> None:
+        """Drop every conversation that no request holds."""
+        with closing(sqlite3.connect(self.folder / "run" / "sessions.db", timeout=30)) as database, database:
+            database.execute("DELETE FROM sessions WHERE holder IS NULL")
+
     def ready_workers(self, version: str = "") -> list[int]:
         """Process ids of the READY workers."""
         return [w["pid"] for w in self.describe(version)["workers"] if w["status"] == "READY"]
@@ -145,13 +152,25 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+_running: set[Server] = set()
+
+
+@pytest.fixture(autouse=True)
+def no_conversations() -> None:
+    """Tests share servers, and a session of the same name would put another test's turns before a prompt."""
+    for server in _running:
+        server.forget_conversations()
+
+
 def serve(folder: Path, profile: str, tokenizer: Tokenizer) -> Iterator[Server]:
     write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH)
     server = Server(folder, profile)
     try:
         server.start()
+        _running.add(server)
         yield server
     finally:
+        _running.discard(server)
         server.stop()
 
 

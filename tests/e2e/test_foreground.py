@@ -132,15 +132,17 @@ def test_what_waits_for_a_worker_is_answered_too(start: Callable[..., Foreground
     server = start("workers")
     management = Management(running_state(server.folder / "run"))
     management.scale("1.0", 1)
+    first = Callers(server.url, server.status["token"], 1)
+    assert first.is_answered.wait(30)
     callers = Callers(server.url, server.status["token"])
     deadline = time.monotonic() + 30
-    while not management.num_queued():  # one request is being answered, the others wait
+    while not management.num_queued():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     signalled_at = time.monotonic()
     server.process.send_signal(signal.SIGINT)
-    answers = callers.answers()
-    assert [answer.status for answer in answers] == [200] * NUM_CLIENTS
+    answers = first.answers() + callers.answers()
+    assert [answer.status for answer in answers] == [200] * (1 + NUM_CLIENTS)
     assert all(answer.ended_at > signalled_at for answer in answers)
     assert "Stopped." in server.ended()
     assert server.process.returncode == 0
