@@ -117,12 +117,13 @@ class TrainingJob:
         self._tell(version=version)
 
     def _end(self, state: str, error: str = "") -> None:
-        """Stop what still runs, remove what is of no use any more, and only then write down the end."""
+        """Stop what still runs, remove what is of no use any more, and only then tell the end."""
         on_signals(signal.SIG_IGN)
         jobs.kill_processes(self._folder)
         jobs.clear(self._folder, keeps_result=self._job.checkpoint is not None)
         line = " ".join(error.replace(f"{self._folder}{os.sep}", "").split())
         write_job(self._folder, self._job.ended_as(state, line or None))
+        jobs.let_go()
 
     def _tell(self, **changes: Any) -> None:
         changed = replace(self._job, **changes)

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -25,6 +26,10 @@ from handler.service import Service
 # How far decoding steps back behind the protocol where both want a processor: it is always busy, while the
 # protocol's short turns are what every request waits for.
 _NICENESS = 5
+# When the client of its only request has left, TorchServe does not call again, and tells nobody. So nothing
+# is decoded while an answer has waited here for longer than the protocol takes; in the end it is given up.
+_RUN_AHEAD, _ABANDONED = 0.1, 5.0  # seconds
+_RECHECK = 0.02  # seconds between two looks meanwhile
 _logger = logging.getLogger(__name__)
 
 
@@ -41,6 +46,7 @@ class Driver:
         self._news = threading.Condition()
         self._answers: dict[str, Answer] = {}  # the next answer of each request, merged until it is taken
         self._in_flight: set[str] = set()  # requests whose last answer was not taken
+        self._untaken_since: float | None = None  # when the oldest of the service's answers came
         self._service: Service  # set in its own thread, before `opened` has a result
         opened: Future[None] = Future()
         run = partial(self._run, open_service, opened)
@@ -65,6 +71,7 @@ class Driver:
     def cancel_all_but(self, request_ids: set[str]) -> None:
         """Forget every request that is not among these; nothing more comes of it."""
         with self._news:
+            self._go_on()
             gone = self._in_flight - request_ids
             self._in_flight -= gone
             for request_id in gone:
@@ -77,6 +84,7 @@ class Driver:
         with self._news:
             self._news.wait_for(lambda: self._answers, timeout=seconds)
             answers, self._answers = self._answers, {}
+            self._go_on()
             self._in_flight -= {request_id for request_id, answer in answers.items() if answer.is_last}
         return answers
 
@@ -95,7 +103,8 @@ class Driver:
         while True:
             try:
                 self._obey()
-                self._publish(self._service.step())
+                self._give_up_abandoned()
+                self._publish(self._service.step(decodes=self._untaken_seconds() <= _RUN_AHEAD))
             except Exception:
                 _logger.exception("the service failed; every request in flight is lost")
                 self._lose_everything()
@@ -103,6 +112,8 @@ class Driver:
     def _obey(self) -> None:
         """Carry out the commands that came; wait for one while there is nothing else to do."""
         seconds = self._service.wait_seconds()
+        if seconds == 0 and self._untaken_seconds() > _RUN_AHEAD:
+            seconds = _RECHECK
         try:
             if seconds == 0:
                 self._commands.get_nowait()()
@@ -121,18 +132,40 @@ class Driver:
                 if request_id in self._in_flight:  # else cancelled meanwhile
                     earlier = self._answers.get(request_id)
                     self._answers[request_id] = merge(earlier, answer) if earlier else answer
+                    self._untaken_since = self._untaken_since or time.monotonic()
             self._news.notify()
+
+    def _untaken_seconds(self) -> float:
+        since = self._untaken_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _go_on(self) -> None:
+        """TorchServe has called: nothing is untaken."""
+        if self._untaken_seconds() > _RUN_AHEAD:
+            self._commands.put(_nothing)
+        self._untaken_since = None
+
+    def _give_up_abandoned(self) -> None:
+        with self._news:  # whatever is submitted later is not abandoned
+            lost = self._in_flight.copy() if self._untaken_seconds() > _ABANDONED else set()
+            self._refuse(lost)
+        for request_id in lost:
+            self._service.cancel(request_id)
 
     def _lose_everything(self) -> None:
         self._service.cancel_all_but(set())
+        with self._news:
+            self._refuse(self._in_flight)
+            self._news.notify()
+
+    def _refuse(self, request_ids: set[str]) -> None:
+        """Answer requests that are lost, for whoever still asks."""
         error = internal_error()
         refusal = Reply(error.status, error.body)
-        with self._news:
-            for request_id in self._in_flight:
-                earlier = self._answers.get(request_id)
-                if earlier is None or not earlier.is_last:
-                    self._answers[request_id] = merge(earlier, refusal) if earlier else refusal
-            self._news.notify()
+        for request_id in request_ids:
+            earlier = self._answers.get(request_id)
+            if earlier is None or not earlier.is_last:
+                self._answers[request_id] = merge(earlier, refusal) if earlier else refusal
 
 
 def _nothing() -> None:

@@ -1,8 +1,9 @@
 """The training-job launcher: starts the operator's command for a `train` request, and tells how the job goes.
 
 The jobs' folder holds a lock and a numbered folder for each job: the request and its texts, which are
-written here, and job.json, which is written here once and then by the job. The job inherits the lock: it is
-free again as soon as the job's process is gone, however it went, and two workers never start a job each.
+written here, and job.json, which is written here once and then by the job. The job inherits the lock, and
+gives it back when it has written down its end; when its process goes otherwise, the lock is free, too. So two
+workers never start a job each.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from handler.schema import TrainRequest
 from handler.settings import TrainingSettings
 
 JOB_VARIABLE = "NEUROQ_JOB"  # in the environment of a job's processes: its folder
+LOCK_VARIABLE = (
+    "NEUROQ_JOB_LOCK"  # and the number of the descriptor that its first process holds the lock with
+)
 ACTIVE = ("queued", "running", "releasing")
 _HIDDEN = ("pid",)
 _CHECKPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.pt")
@@ -102,7 +106,8 @@ class Jobs:
 
     def _launch(self, folder: Path, lock: IO[bytes]) -> None:
         with (folder / "log.txt").open("wb") as log:
-            self._run([*self._command, str(folder)], {JOB_VARIABLE: str(folder)}, log, lock.fileno())
+            variables = {JOB_VARIABLE: str(folder), LOCK_VARIABLE: str(lock.fileno())}
+            self._run([*self._command, str(folder)], variables, log, lock.fileno())
 
     def _clean_up_after(self, job_id: str) -> None:
         """Let the command take away what a killed job has left, once."""

@@ -147,12 +147,16 @@ class Service:
         for request_id in (self._exchanges.keys() | self._replies.keys()) - request_ids:
             self.cancel(request_id)
 
-    def step(self) -> dict[str, Answer]:
-        """Move every request on; return the replies and parts of streams that are ready, each once."""
+    def step(self, *, decodes: bool = True) -> dict[str, Answer]:
+        """Move every request on; return the replies and parts of streams that are ready, each once.
+
+        Without `decodes` the engine stands still, while deadlines and conversations go on.
+        """
         self._expire()
         self._hear()
         self._start_waiting()
-        self._decode()
+        if decodes:
+            self._decode()
         self.metrics.load(running=self._engine.num_running, waiting=self._num_waiting)
         replies, self._replies = self._replies, {}
         return replies

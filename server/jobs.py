@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 ACTIVE = ("queued", "running", "releasing")
-VARIABLE = "NEUROQ_JOB"
+VARIABLE, LOCK_VARIABLE = "NEUROQ_JOB", "NEUROQ_JOB_LOCK"
 RECORD, LOG = "job.json", "log.txt"
 TEMPORARY, PROGRESS = "tmp", "progress.json"
 NUM_KEPT = 10  # folders of jobs that were not released
@@ -99,8 +99,8 @@ def stop_job(run_dir: Path, timeout: float = STOP_TIMEOUT) -> bool:
         bury_killed_jobs(run_dir)
         return False
     deadline = time.monotonic() + timeout
-    while _is_held(run_dir):
-        for process in job_processes(folders[-1]):
+    while (processes := job_processes(folders[-1])) or _is_held(run_dir):
+        for process in processes:
             if time.monotonic() > deadline:
                 _signal(process, "kill")
             elif process.pid not in asked and _leads_session(process):  # it ends the others
@@ -128,6 +128,13 @@ def kill_processes(folder: Path) -> None:
     for process in processes:
         _signal(process, "kill")
     psutil.wait_procs(processes, timeout=KILL_TIMEOUT)
+
+
+def let_go() -> None:
+    """Give back the lock that this job's process was started with: the next one may begin."""
+    descriptor = os.environ.get(LOCK_VARIABLE)
+    if descriptor is not None:
+        fcntl.flock(int(descriptor), fcntl.LOCK_UN)
 
 
 def bury_killed_jobs(run_dir: Path) -> None:

@@ -94,9 +94,21 @@ def tiny_model(vocab_size: int, *, seed: int = 0, **changes: object) -> NeuroQ:
     return model.eval()
 
 
-def write_checkpoint(folder: Path, tokenizer: Tokenizer, *, seed: int = 0, **changes: object) -> Path:
-    """A random tiny checkpoint with its tokenizer beside it."""
+def never_end(model: NeuroQ, tokenizer: Tokenizer) -> None:
+    """Give one dimension of the last activations to the end symbols, to keep their logits far down."""
+    with torch.no_grad():
+        model.norm.bias[0] = 100.0
+        model.head.weight[:, 0] = 0.0
+        model.head.weight[list(tokenizer.stop_ids), 0] = -1.0
+
+
+def write_checkpoint(
+    folder: Path, tokenizer: Tokenizer, *, seed: int = 0, endless: bool = False, **changes: object
+) -> Path:
+    """A random tiny checkpoint with its tokenizer beside it; an endless one never ends a reply by itself."""
     model = tiny_model(tokenizer.vocab_size, seed=seed, **changes)
+    if endless:
+        never_end(model, tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER_NAME).write_bytes(tokenizer.model_bytes)
     lineage = {"style": "dialogue", "trained_at": "2026-01-01T00:00:00+00:00", "metrics": {}, "data": {}}

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
@@ -14,8 +15,8 @@ from tests.e2e.conftest import bearer, events
 
 NUM_CLIENTS = 4
 # Slow enough for a signal to come in the middle of an answer.
-SLOW = {"context_length": 700, "embed_dim": 256, "num_layers": 6}
-LONG = {"max_length": 600, "n": 2, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
+SLOW = {"context_length": 1000, "embed_dim": 256, "num_layers": 6, "endless": True}
+LONG = {"max_length": 900, "n": 2, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
 
 
 @dataclass
@@ -31,18 +32,19 @@ class Callers:
     """Requests in flight: every other one streamed. `is_answered` is set when a stream has begun."""
 
     def __init__(self, url: str, token: str, num_clients: int = NUM_CLIENTS) -> None:
-        self._url, self._token = url, token
+        self._url = url
+        self._client = httpx.Client(headers=bearer(token), timeout=60, trust_env=False)
         self.is_answered = threading.Event()
         self._pool = ThreadPoolExecutor(num_clients)
         self._answers = [self._pool.submit(self._ask, number) for number in range(num_clients)]
 
     def answers(self) -> list[Answer]:
-        with self._pool:
+        with closing(self._client), self._pool:
             return [answer.result() for answer in self._answers]
 
     def num_answered(self) -> int:
         """How many had a whole answer; waits for all."""
-        with self._pool:
+        with closing(self._client), self._pool:
             return sum(
                 answer.exception() is None and answer.result().status == 200 for answer in self._answers
             )
@@ -55,10 +57,7 @@ class Callers:
             "stream": number % 2 == 0,
             **LONG,
         }
-        with (
-            httpx.Client(headers=bearer(self._token), timeout=60, trust_env=False) as client,
-            client.stream("POST", self._url, json=body) as reply,
-        ):
+        with self._client.stream("POST", self._url, json=body) as reply:
             if reply.headers["content-type"] == "text/event-stream":
                 pieces = []
                 for event in events(reply):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from tests.conftest import ROOT, write_checkpoint
 PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMENT_PORT")
 PROFILES = ("continuous", "workers")
 CONTEXT_LENGTH = 512
+# Nothing is encrypted here, but a client without one reads all certificates first: longer than most requests.
+TLS = ssl.create_default_context()
 
 
 class Server:
@@ -84,7 +87,8 @@ class Server:
     def client(self) -> httpx.Client:
         """A client with the inference token; for the management API pass `self.management` as headers."""
         limits = httpx.Limits(max_connections=100)
-        return httpx.Client(headers=bearer(self.status["token"]), timeout=120, limits=limits, trust_env=False)
+        headers = bearer(self.status["token"])
+        return httpx.Client(headers=headers, timeout=120, limits=limits, verify=TLS, trust_env=False)
 
     @property
     def management(self) -> dict[str, str]:
@@ -162,8 +166,8 @@ def no_conversations() -> None:
         server.forget_conversations()
 
 
-def serve(folder: Path, profile: str, tokenizer: Tokenizer) -> Iterator[Server]:
-    write_checkpoint(folder, tokenizer, context_length=CONTEXT_LENGTH)
+def serve(folder: Path, profile: str, tokenizer: Tokenizer, **changes: Any) -> Iterator[Server]:
+    write_checkpoint(folder, tokenizer, **{"context_length": CONTEXT_LENGTH, **changes})
     server = Server(folder, profile)
     try:
         server.start()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from handler import driver as module
 from handler.driver import Driver
 from handler.replies import Answer, Reply, StreamPart
 from handler.served_model import ServedModel
@@ -76,10 +77,10 @@ def test_health_and_refusals_are_there_at_once_while_the_service_stands_still(
     may_go_on, is_stuck = threading.Event(), threading.Event()
     step = service.step
 
-    def stuck() -> dict[str, Answer]:
+    def stuck(**options: bool) -> dict[str, Answer]:
         is_stuck.set()
         assert may_go_on.wait(30)
-        return step()
+        return step(**options)
 
     monkeypatch.setattr(service, "step", stuck)
     driver.submit("slow", body(1))
@@ -111,7 +112,7 @@ def test_nothing_comes_of_cancelled_requests_and_their_places_are_free(
 def test_a_service_that_fails_loses_what_is_in_flight_and_goes_on(
     driver: Driver, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> dict[str, Answer]:
+    def broken(**_: bool) -> dict[str, Answer]:
         monkeypatch.undo()
         raise RuntimeError("broken")
 
@@ -129,9 +130,46 @@ def test_an_idle_driver_waits_without_turning(
 ) -> None:
     steps = []
     step = service.step
-    monkeypatch.setattr(service, "step", lambda: steps.append(1) or step())
+    monkeypatch.setattr(service, "step", lambda **options: steps.append(1) or step(**options))
     time.sleep(0.5)
     assert len(steps) <= 1
+
+
+@pytest.fixture
+def untaken(driver: Driver, service: Service, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """A stream has begun, and nobody has come for its first piece."""
+    monkeypatch.setattr(module, "_RUN_AHEAD", 0.0)
+    driver.submit("left", body(1, max_length=100, stream=True))
+    while not driver._answers:
+        time.sleep(0.01)
+    return driver
+
+
+def test_nothing_is_decoded_for_whom_nobody_comes(untaken: Driver, service: Service) -> None:
+    time.sleep(0.5)
+    assert service.num_in_flight == 1
+    untaken.submit("health", {"action": "health"})
+    assert untaken.take(0)["health"].is_last
+    (*_, last) = wait_for_last(untaken, 1)["left"]
+    assert isinstance(last, StreamPart)
+    assert service.conversations._store.count() == 1
+
+
+def test_what_is_never_come_for_is_lost_and_its_conversation_as_it_was(
+    untaken: Driver, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ABANDONED", 0.2)
+    deadline = time.monotonic() + 10
+    while service.num_in_flight:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert service.conversations._store.count() == 0
+    (*_, last) = wait_for_last(untaken, 1)["left"]
+    assert isinstance(last, StreamPart)
+    assert isinstance(last.events[-1], dict)
+    assert last.events[-1]["code"] == "internal"
+    untaken.submit("next", body(1))
+    assert isinstance(wait_for_last(untaken, 1)["next"][0], Reply)
 
 
 def test_what_keeps_the_service_from_opening_is_raised() -> None:
