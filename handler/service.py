@@ -148,10 +148,7 @@ class Service:
             self.cancel(request_id)
 
     def step(self, *, decodes: bool = True) -> dict[str, Answer]:
-        """Move every request on; return the replies and parts of streams that are ready, each once.
-
-        Without `decodes` the engine stands still, while deadlines and conversations go on.
-        """
+        """Move every request on, or all but their decoding; return what is ready to be sent, each once."""
         self._expire()
         self._hear()
         self._start_waiting()
