@@ -147,7 +147,9 @@ class Driver:
 
     def _give_up_abandoned(self) -> None:
         with self._news:  # whatever is submitted later is not abandoned
-            lost = self._in_flight.copy() if self._untaken_seconds() > _ABANDONED else set()
+            if self._untaken_seconds() <= _ABANDONED:
+                return
+            lost = self._in_flight.copy()
             self._refuse(lost)
         for request_id in lost:
             self._service.cancel(request_id)

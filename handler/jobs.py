@@ -27,9 +27,7 @@ from handler.schema import TrainRequest
 from handler.settings import TrainingSettings
 
 JOB_VARIABLE = "NEUROQ_JOB"  # in the environment of a job's processes: its folder
-LOCK_VARIABLE = (
-    "NEUROQ_JOB_LOCK"  # and the number of the descriptor that its first process holds the lock with
-)
+LOCK_VARIABLE = "NEUROQ_JOB_LOCK"  # and, of its first process, the descriptor of the lock
 ACTIVE = ("queued", "running", "releasing")
 _HIDDEN = ("pid",)
 _CHECKPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.pt")
