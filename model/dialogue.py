@@ -22,9 +22,9 @@ class Turn:
 
 
 def encode_turn(tokenizer: Tokenizer, turn: Turn) -> list[int]:
-    """Return marker, text and end of turn."""
+    """Return marker, text without blanks around it, and end of turn."""
     marker = tokenizer.user_id if turn.role == "user" else tokenizer.assistant_id
-    return [marker, *tokenizer.encode(turn.text), tokenizer.end_of_turn_id]
+    return [marker, *tokenizer.encode(turn.text.strip()), tokenizer.end_of_turn_id]
 
 
 def encode_dialogue(tokenizer: Tokenizer, turns: Iterable[Turn]) -> list[int]:

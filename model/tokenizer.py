@@ -8,6 +8,8 @@ from pathlib import Path
 
 import sentencepiece
 
+from model.text import normalize
+
 PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<s>", "</s>"
 USER, ASSISTANT, END_OF_TURN = "<USER>", "<ASSISTANT>", "<EOT>"
 MARKERS = (USER, ASSISTANT, END_OF_TURN)
@@ -25,7 +27,10 @@ class TokenizerError(ValueError):
 
 
 class Tokenizer:
-    """Text to token ids and back, without loss (byte fallback), and never a marker from plain text."""
+    """Text to token ids and back, and never a marker from plain text.
+
+    Nothing is lost but what `normalize` makes equal: characters without a symbol go by their bytes.
+    """
 
     def __init__(self, model_bytes: bytes) -> None:
         self.model_bytes = model_bytes
@@ -34,6 +39,8 @@ class Tokenizer:
         except (RuntimeError, OSError) as error:
             raise TokenizerError(f"not a SentencePiece model: {error}") from error
         self.pad_id, self.begin_id, self.end_id = (self._special(s) for s in (PAD, BEGIN, END))
+        # A text's own ▁ goes by its bytes, else it would come back as a blank.
+        self._space_bytes = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
         self.user_id, self.assistant_id, self.end_of_turn_id = (self._special(s) for s in MARKERS)
 
     @classmethod
@@ -61,10 +68,13 @@ class Tokenizer:
         return frozenset((*specials, self.user_id, self.assistant_id, self.end_of_turn_id))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of plain text; a marker's spelling in it becomes ordinary characters."""
+        """Return the ids of plain text in its one form; a marker's spelling in it becomes ordinary characters."""
         ids: list[int] = []
-        for piece in _INSIDE_MARKER.split(text):
-            ids += self._processor.encode(piece)
+        for number, part in enumerate(normalize(text).split(_SPACE)):
+            if number:
+                ids += self._space_bytes
+            for piece in _INSIDE_MARKER.split(part):
+                ids += self._processor.encode(piece)
         return ids
 
     def decode(self, ids: list[int]) -> str:

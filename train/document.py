@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from model.dialogue import Turn, encode_dialogue, encode_text
+from model.text import normalize
 from model.tokenizer import Tokenizer
 
 
@@ -16,10 +17,18 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """One dialogue (its turns) or one plain text; training and validation never share a document."""
+    """One dialogue (its turns) or one plain text, in its one form (`normalize`).
+
+    Training and validation never share a document.
+    """
 
     text: str = ""
     turns: tuple[Turn, ...] = ()
+
+    def __post_init__(self) -> None:
+        turns = tuple(Turn(turn.role, normalize(turn.text).strip()) for turn in self.turns)
+        object.__setattr__(self, "text", normalize(self.text))
+        object.__setattr__(self, "turns", turns)
 
     @property
     def num_characters(self) -> int:
