@@ -8,7 +8,7 @@ import unicodedata
 _JAPANESE = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f々。、」』）！？"
 _LINE_BREAKS = dict.fromkeys("\r\v\f\x85\u2028\u2029", "\n")
 _BLANKS = dict.fromkeys("\u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))), " ")
-# Nothing is lost with them: zero-width blanks, soft hyphens, control characters, glyph variants of one ideograph.
+# Nothing is lost with them: zero-width blanks, soft hyphens, control characters, variants of one ideograph.
 # The zero-width joiner and the emoji selectors stay, since they make one picture of several.
 _INVISIBLE = dict.fromkeys(
     [

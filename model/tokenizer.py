@@ -68,7 +68,7 @@ class Tokenizer:
         return frozenset((*specials, self.user_id, self.assistant_id, self.end_of_turn_id))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of plain text in its one form; a marker's spelling in it becomes ordinary characters."""
+        """Return the ids of plain text in its one form; a marker in it becomes ordinary characters."""
         ids: list[int] = []
         for number, part in enumerate(normalize(text).split(_SPACE)):
             if number:

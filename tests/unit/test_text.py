@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from model.text import normalize
 
 pytestmark = pytest.mark.unit
-_TRICKY = st.sampled_from("ｶﾞﾊﾟ゙゛ﾞかハ?!？！１Ａ（～〜\u3099\u309a\u3000\u00a0\r\n\u2028\x85\x00\u200b\u200d\ufeff神")
+_TRICKY = st.sampled_from(
+    "ｶﾞﾊﾟ゙゛ﾞかハ?!？！１Ａ（～〜\u3099\u309a\u3000\u00a0\r\n\u2028\x85\x00\u200b\u200d\ufeff神"
+)
 
 
 @pytest.mark.parametrize(
