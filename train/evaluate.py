@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, file_sha256
-from model.tokenizer import Tokenizer, TokenizerError
+from model.checkpoint import CheckpointError, file_sha256
+from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
-from train.remote import checkpoint_files
+from train.remote import OpenedCheckpoint, open_checkpoint
 from train.score import score
 
 
-def evaluate(checkpoint_path: Path, tokenizer_file: Path, texts: tuple[str, ...]) -> dict[str, object]:
-    """Return the score of a checkpoint on text files, folders or `-`, as a plain dictionary."""
-    return evaluate_documents(checkpoint_path, tokenizer_file, read_documents(texts))
-
-
-def evaluate_documents(
-    checkpoint_path: Path, tokenizer_file: Path, documents: list[Document]
-) -> dict[str, object]:
+def evaluate(opened: OpenedCheckpoint, documents: list[Document]) -> dict[str, object]:
     """Return the score of a checkpoint on documents, as a plain dictionary."""
-    checkpoint = Checkpoint.load(checkpoint_path)
-    tokenizer = Tokenizer.load(tokenizer_file)
-    checkpoint.check_tokenizer(tokenizer)
-    model = checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
-    result = score(model, (EncodedDocument.of(document, tokenizer) for document in documents))
+    model = opened.checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
+    result = score(model, (EncodedDocument.of(document, opened.tokenizer) for document in documents))
     return {
         "bits_per_char": round(result.bits_per_char, 4),
         "characters": result.num_characters,
         "tokens": result.num_tokens,
         "documents": len(documents),
-        "context_length": checkpoint.config.context_length,
-        "checkpoint_path": str(checkpoint_path),
-        "checkpoint_sha256": file_sha256(checkpoint_path),
+        "context_length": opened.checkpoint.config.context_length,
+        "checkpoint_path": str(opened.path),
+        "checkpoint_sha256": file_sha256(opened.path),
     }
 
 
@@ -48,7 +37,7 @@ def evaluate_documents(
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
 @click.option(
-    "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: beside the checkpoint."
+    "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: the one in the checkpoint."
 )
 def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | None) -> None:
     """Print the bits per character of a checkpoint on TEXTS as JSON.
@@ -56,7 +45,7 @@ def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | Non
     TEXTS are .txt or .jsonl files, folders of them, or - for standard input.
     """
     try:
-        result = evaluate(*checkpoint_files(checkpoint_path, tokenizer_file), texts)
+        result = evaluate(open_checkpoint(checkpoint_path, tokenizer_file), read_documents(texts))
     except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)

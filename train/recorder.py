@@ -223,11 +223,15 @@ class Recorder:
         state.save(state_path(self._path))
 
     def _save_checkpoint(self, kept: Kept) -> Checkpoint:
-        """Write checkpoint and tokenizer, both or none."""
         tokenizer = self._data.tokenizer
-        config = self._trainer.model.config
-        checkpoint = Checkpoint(config, kept.weights, tokenizer.sha256, self._lineage(kept))
-        checkpoint.save(self._path, tokenizer)
+        checkpoint = Checkpoint(
+            config=self._trainer.model.config,
+            weights=kept.weights,
+            tokenizer_sha256=tokenizer.sha256,
+            lineage=self._lineage(kept),
+            tokenizer_model=tokenizer.model_bytes,
+        )
+        checkpoint.save(self._path)
         self._saved = time.monotonic()
         return checkpoint
 
