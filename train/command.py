@@ -14,6 +14,7 @@ from train import torchrun
 from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
 from train.loop import TrainingError
+from train.parent import Parent
 from train.processes import GroupError
 from train.remote import object_of, training_path, upload_checkpoint
 from train.run import INTERRUPTED, follow, resume, start
@@ -51,7 +52,9 @@ def run(
         if location:
             require_access(location)  # now, not after hours of training
             given = {**given, "checkpoint_path": str(training_path(location))}
-        arguments = TrainingArguments(**{**preset, **given})
+        parent = Parent.open(given["init_from"]) if given.get("init_from") else None
+        fixed = parent.arguments(given) if parent else {}
+        arguments = TrainingArguments(**{**preset, **given, **fixed})
         path = Path(arguments.checkpoint_path)
         if resuming and path.exists() and not state_path(path).exists():
             _check_finished(path, given)
@@ -61,7 +64,7 @@ def run(
             if run:
                 outcome = resume(run, say, with_report=with_report, progress_path=progress_path)
             else:
-                outcome = start(arguments, say, with_report=with_report, progress_path=progress_path)
+                outcome = start(arguments, parent, say, with_report=with_report, progress_path=progress_path)
             if not outcome.finished:
                 return INTERRUPTED
         if location:

@@ -15,6 +15,7 @@ from train.corpus import BUILT_IN, Corpus, files_of
 from train.document import CorpusError
 from train.encoded import EncodedDocument, EncodedDocuments
 from train.licences import licences_of
+from train.mixture import Mixture, mixture_key
 from train.survey import SAMPLE_CHARACTERS, Survey, survey
 from train.token_cache import CacheKey, TokenCache, cache_path, find_cache, write_cache
 from train.tokenizer import affordable_vocab_size, train_tokenizer
@@ -88,13 +89,17 @@ def _read(
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(
-        path, key, _encoded(corpus, found, tokenizer), vocab_size=tokenizer.vocab_size, stamp=stamp
+        path,
+        key,
+        _encoded(corpus, found, tokenizer, Mixture.of(arguments, corpus)),
+        vocab_size=tokenizer.vocab_size,
+        stamp=stamp,
     )
     return Data(cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
 
 
 def _place(arguments: TrainingArguments, fingerprint: str, tokenizer: Tokenizer) -> tuple[Path, CacheKey]:
-    key = CacheKey(fingerprint, arguments.validation_fraction, tokenizer.sha256)
+    key = CacheKey(fingerprint, arguments.validation_fraction, tokenizer.sha256, mixture_key(arguments))
     return cache_path(Path(arguments.checkpoint_path)), key
 
 
@@ -105,11 +110,19 @@ def _train_tokenizer(found: Survey, vocab_size: int, say: Callable[[str], None])
     return tokenizer
 
 
-def _encoded(corpus: Corpus, found: Survey, tokenizer: Tokenizer) -> Iterator[tuple[EncodedDocument, bool]]:
+def _encoded(
+    corpus: Corpus, found: Survey, tokenizer: Tokenizer, mixture: Mixture
+) -> Iterator[tuple[EncodedDocument, bool]]:
     """Yield each document and whether it is held out. Raises CorpusError unless it is the surveyed text."""
     digest = hashlib.sha256()
     for document in corpus:
         digest.update(document.digest)
-        yield EncodedDocument.of(document, tokenizer), document.key <= found.highest_held_out
+        if document.key <= found.highest_held_out:
+            yield EncodedDocument.of(document, tokenizer), True
+        else:
+            for copy in mixture.copies(document):
+                yield EncodedDocument.of(copy, tokenizer), False
+    for document in mixture.rehearsed():
+        yield EncodedDocument.of(document, tokenizer), False
     if digest.hexdigest() != found.fingerprint:
         raise CorpusError("the text changed while it was read")

@@ -58,9 +58,10 @@ class Recorder:
         trainer: Trainer,
         state: TrainingState | None,
         clock: Clock,
+        origin: dict[str, Any] | None,
     ) -> None:
         self._arguments, self._data, self._trainer, self._clock = arguments, data, trainer, clock
-        self._path = Path(arguments.checkpoint_path)
+        self._path, self._origin = Path(arguments.checkpoint_path), origin
         self._saved = time.monotonic()
         self._early_stopping = EarlyStopping(arguments.patience)
         self._epochs_done = float(trainer.position.epoch)
@@ -208,6 +209,8 @@ class Recorder:
         position = self._trainer.position
         state = TrainingState(
             arguments=self._arguments,
+            config=self._trainer.model.config,
+            origin=self._origin,
             data_fingerprint=self._data.fingerprint,
             tokenizer_model=self._data.tokenizer.model_bytes,
             epoch=position.epoch,
@@ -273,6 +276,7 @@ class Recorder:
             "is_finished": self.is_over,
             "metrics": kept.metrics,
             "parent": self._parent,
+            "init_from": self._origin,
         }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from model.config import ModelConfig
 
 Rows = list[tuple[str, str]]
-_PATHS = ("texts", "checkpoint_path", "tokenizer_path")
+_PATHS = ("texts", "checkpoint_path", "tokenizer_path", "init_from")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.layers.variants import VARIANTS
 from train.arguments import PRESETS, TrainingArguments
+from train.beginning import model_config
 from train.encoded import EncodedDocuments
 from train.loop import Trainer
 from train.processes import Alone, prepare_processor
-from train.run import model_config
 from train.score import score
 
 
