@@ -63,7 +63,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(name="train")
 @click.argument("texts", nargs=-1)
 @click.option("--texts", "more_texts", multiple=True, help="The same as TEXTS; may be repeated.")
-@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
+@click.option(
+    "--preset", type=click.Choice(sorted(PRESETS)), help="Default: seed; tune for a small text of your own."
+)
 @click.option("--resume", "resuming", is_flag=True, help="Go on with this checkpoint's run, or begin it.")
 @click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
 @click.option(
@@ -76,7 +78,7 @@ def main(
     /,
     texts: tuple[str, ...],
     more_texts: tuple[str, ...],
-    preset: str,
+    preset: str | None,
     resuming: bool,
     report: bool,
     progress_file: Path | None,
@@ -98,7 +100,7 @@ def main(
         given["texts"] = (*texts, *more_texts)
     status = command.run(
         given,
-        PRESETS[preset],
+        preset,
         _say,
         resuming=resuming,
         with_report=report,

@@ -132,6 +132,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
         "validation_fraction": 0.001,
     },
+    # A small text within two minutes: from the shipped model, in many wordings, beside built-in dialogues.
+    "tune": {
+        "init_from": "builtin",
+        "epochs": 1,
+        "batch_size": 8,
+        "lr": 0.003,
+        "matrix_lr": 0.01,
+        "dropout": 0.0,
+        "word_dropout": 0.1,
+        "vary": True,
+        "rehearsal": 0.5,
+        "validation_fraction": 0.0,
+    },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
         "epochs": 16,

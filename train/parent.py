@@ -17,7 +17,7 @@ from train.remote import open_checkpoint
 BUILT_IN_MODEL = Path(__file__).resolve().parent.parent / "pretrained" / "neuroq.pt"
 BUILT_IN = "builtin"  # its name on the command line
 # The arguments that a configuration fixes, which are called the same there.
-_SHAPE = (
+SHAPE = (
     "vocab_size", "embed_dim", "num_heads", "num_layers", "num_neurons", "num_steps", "attention_blend",
     "rotary", "tied",
 )  # fmt: skip
@@ -54,7 +54,7 @@ class Parent:
 
         Raises ValueError for one that was given otherwise, and names it.
         """
-        fixed = {name: getattr(self.config, name) for name in _SHAPE}
+        fixed = {name: getattr(self.config, name) for name in SHAPE}
         for name, value in fixed.items():
             if given.get(name, value) != value:
                 raise ValueError(f"{name} is {value} in the checkpoint to start from, not {given[name]}")

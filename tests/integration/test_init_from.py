@@ -1,4 +1,4 @@
-"""A run that starts from a checkpoint: what it takes over, what it refuses, and that it can be interrupted."""
+"""A run that starts from a checkpoint: what it takes over, what it refuses, and how it is resumed."""
 
 from __future__ import annotations
 

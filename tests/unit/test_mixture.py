@@ -16,9 +16,9 @@ from train.mixture import MOST_COPIES, Mixture, mixture_key
 
 pytestmark = pytest.mark.unit
 PAIRS = [
-    Document(turns=(Turn("user", f"{i}番の本はどこですか"), Turn("assistant", f"{i}番の棚の{i * 7}段目です。" * 9)))
+    Document(turns=(Turn("user", f"{i}番の本はどこですか"), Turn("assistant", f"{i * 7}段目です。" * 15)))
     for i in range(60)
-]  # fmt: skip
+]
 
 
 def test_a_text_alone_stays_as_it_is() -> None:

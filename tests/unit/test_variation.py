@@ -41,9 +41,7 @@ def test_no_question_becomes_nothing(text: str, seed: int) -> None:
 
 
 def test_replies_and_texts_stay() -> None:
-    dialogue = Document(
-        turns=(Turn("user", "本は借りられますか"), Turn("assistant", "はい、借りられますか。"))
-    )
+    dialogue = Document(turns=(Turn("user", "本は借りられますか"), Turn("assistant", "はい、できますか。")))
     made = [vary(dialogue, random.Random(seed)) for seed in range(50)]
     assert {each.turns[1] for each in made} == {dialogue.turns[1]}
     assert len({each.turns[0] for each in made}) > 10
