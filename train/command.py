@@ -13,10 +13,11 @@ from storage.upload import require_access
 from train import torchrun
 from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
+from train.interruption import INTERRUPTED
 from train.loop import TrainingError
 from train.processes import GroupError
 from train.remote import object_of, training_path, upload_checkpoint
-from train.run import INTERRUPTED, follow, resume, start
+from train.run import follow, resume, start
 from train.state import TrainingState, state_path
 
 _FAILURES = (

@@ -12,6 +12,7 @@ import torch
 from model.checkpoint import Checkpoint, CheckpointError, file_sha256
 from model.tokenizer import Tokenizer, TokenizerError
 from storage.errors import StorageError
+from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
@@ -64,4 +65,4 @@ def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | Non
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)
