@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from train import interruption
 from train.arguments import PRECISIONS, PRESETS, TrainingArguments
 
 _HELP = {
@@ -114,4 +115,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from model.text import normalize
 from model.tokenizer import Tokenizer
 from train.document import Document
 
-LEAST_OVERLAP = 0.6  # of a fitting reply's pairs of characters with the wanted one's (Dice)
+LEAST_OVERLAP = 0.7  # of a fitting reply's pairs of characters with the wanted one's (Dice)
 _GREEDY = SamplingParams(max_new_tokens=120, temp_min=0.0, temp_max=0.0)
 _ROOM = 2  # a prompt may fill the context up to a half, as in serving
 _NUM_SLOTS = 16
@@ -137,12 +138,12 @@ def ask(network: NeuroQ, tokenizer: Tokenizer, questions: Sequence[Question]) ->
 def overlap(one: str, two: str) -> float:
     """Return how many pairs of characters two texts share, from 0 to 1 (Dice's coefficient)."""
     a, b = _pairs(one), _pairs(two)
-    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
+    return 2 * (a & b).total() / (a.total() + b.total())
 
 
-def _pairs(text: str) -> set[str]:
+def _pairs(text: str) -> Counter[str]:
     text = _PUNCTUATION.sub("", _form(text))
-    return {text[i : i + 2] for i in range(max(len(text) - 1, 1))}
+    return Counter(text[i : i + 2] for i in range(max(len(text) - 1, 1)))
 
 
 def _form(text: str) -> str:

@@ -13,12 +13,13 @@ from storage.upload import require_access
 from train import torchrun
 from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
+from train.interruption import INTERRUPTED
 from train.loop import TrainingError
 from train.parent import Parent
 from train.processes import GroupError
 from train.recipe import choose_preset
 from train.remote import object_of, training_path, upload_checkpoint
-from train.run import INTERRUPTED, follow, resume, start
+from train.run import follow, resume, start
 from train.state import TrainingState, state_path
 
 _FAILURES = (

@@ -16,6 +16,7 @@ import click
 
 from model.checkpoint import Checkpoint, CheckpointError
 from model.tokenizer import TokenizerError
+from train import interruption
 from train.arguments import TrainingArguments
 from train.corpus import BUILT_IN, STANDARD_INPUT, CorpusError, Document, fingerprint, read_documents, split
 from train.evaluate import evaluate
@@ -69,4 +70,4 @@ def main(checkpoints: tuple[Path, ...], texts: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

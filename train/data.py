@@ -11,6 +11,7 @@ from typing import Any
 from model.dialogue import Style
 from model.tokenizer import Tokenizer
 from train.arguments import TrainingArguments
+from train.aside import aside
 from train.corpus import BUILT_IN, Corpus, files_of
 from train.document import CorpusError
 from train.encoded import EncodedDocument, EncodedDocuments
@@ -104,7 +105,9 @@ def _place(arguments: TrainingArguments, fingerprint: str, tokenizer: Tokenizer)
 
 
 def _train_tokenizer(found: Survey, vocab_size: int, say: Callable[[str], None]) -> Tokenizer:
-    tokenizer = train_tokenizer(found.sample, affordable_vocab_size(vocab_size, found.sample))
+    say(f"training the tokenizer on {sum(d.num_characters for d in found.sample):,} characters")
+    affordable = affordable_vocab_size(vocab_size, found.sample)
+    tokenizer = aside(lambda: train_tokenizer(found.sample, affordable))
     if tokenizer.vocab_size < vocab_size:
         say(f"the text carries {tokenizer.vocab_size} symbols, not {vocab_size}")
     return tokenizer

@@ -11,6 +11,7 @@ import torch
 from model.checkpoint import CheckpointError, file_sha256
 from model.tokenizer import TokenizerError
 from storage.errors import StorageError
+from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
@@ -53,4 +54,4 @@ def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | Non
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

@@ -21,6 +21,7 @@ from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from storage.location import Location, is_remote, parse_object
 from storage.upload import upload
+from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.remote import OpenedCheckpoint, open_checkpoint
 
@@ -186,4 +187,4 @@ def _write_remote(package: Package, location: Location) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

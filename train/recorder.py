@@ -19,6 +19,7 @@ from train.data import Data
 from train.early_stopping import EarlyStopping, Kept, judge
 from train.encoded import EncodedDocument
 from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, epochs_text, is_due
+from train.interruption import deferred, heed
 from train.licences import summary
 from train.loop import StepReport, Trainer, TrainingError
 from train.precision import bits_per_char_by_precision
@@ -115,6 +116,8 @@ class Recorder:
         if not self._at_epoch_end:
             self._save_state()  # before its last evaluation, which a resumed run would not have made
             self._evaluate(is_last=True)
+        if self.is_over:
+            heed()  # the last scores and the report may take longer than who sent the signal waits
         kept = self._restore_best(say)
         checkpoint = self._save_checkpoint(self._with_last_scores(kept))
         digest = weights_sha256(checkpoint.weights)
@@ -223,7 +226,8 @@ class Recorder:
             metrics=self._metrics,
             early_stopping=self._early_stopping.state_dict(),
         )
-        state.save(state_path(self._path))
+        with deferred():
+            state.save(state_path(self._path))
 
     def _save_checkpoint(self, kept: Kept) -> Checkpoint:
         tokenizer = self._data.tokenizer
@@ -234,7 +238,8 @@ class Recorder:
             lineage=self._lineage(kept),
             tokenizer_model=tokenizer.model_bytes,
         )
-        checkpoint.save(self._path)
+        with deferred():
+            checkpoint.save(self._path)
         self._saved = time.monotonic()
         return checkpoint
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from train.beginning import Beginning, make_trainer
 from train.clock import Clock
 from train.data import Data, load_data
 from train.estimate import estimate
+from train.interruption import INTERRUPTED, give_way, noted
 from train.loop import Trainer, TrainingError
 from train.parent import Parent
 from train.processes import Group, GroupError, group, prepare_processor
@@ -26,8 +26,6 @@ from train.progress import ProgressBar
 from train.recorder import Outcome, Recorder
 from train.state import TrainingState
 from train.token_cache import TokenCache
-
-INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
 
 
 def start(
@@ -81,14 +79,21 @@ def follow() -> int:
 
     def work(group: Group, *parts: Any) -> None:
         nonlocal finished
-        with _interruptible() as interrupted:
+        with noted(is_patient=True) as interrupted:
             finished = _work(group, interrupted, *parts)
 
+    give_way()
     try:
         torchrun.follow(work)
     except (TrainingError, GroupError):
         return 1
     return 0 if finished else INTERRUPTED
+
+
+def _help(group: Group, *parts: Any) -> None:
+    """Do what the processes do that the first one started: a signal that only they hear stops all."""
+    with noted(is_patient=True) as interrupted:
+        _work(group, interrupted, *parts)
 
 
 def _work(
@@ -141,7 +146,7 @@ def _train(
     trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...], progress_path: Path | None
 ) -> None:
     with (
-        _interruptible() as interrupted,
+        noted() as interrupted,
         _group(trainer, *parts) as members,
         ProgressBar(progress_path) as progress,
     ):
@@ -166,15 +171,15 @@ def _with_processes(arguments: TrainingArguments) -> TrainingArguments:
         return replace(arguments, processes=torchrun.world_size())
     if torch.cuda.is_available():
         return replace(arguments, processes=1)  # one device; torchrun is the way to more
-    prepare_processor(arguments.processes)
+    prepare_processor()
     return arguments
 
 
 def _group(trainer: Trainer, *parts: Any) -> AbstractContextManager[Group]:
-    """Bring together the processes of the run, which do `_work`."""
+    """Bring together the processes of the run."""
     if torchrun.is_launched():
         return torchrun.lead(*parts)
-    return group(trainer.arguments.processes, trainer.message_size, _work, bool, *parts)
+    return group(trainer.arguments.processes, trainer.message_size, _help, *parts)
 
 
 @contextmanager
@@ -187,21 +192,3 @@ def _only_run(checkpoint_path: Path) -> Iterator[None]:
         except OSError as error:
             raise TrainingError(f"another run is writing {checkpoint_path}") from error
         yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C or SIGTERM came; a second one ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        caught.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -52,7 +52,7 @@ def main(name: str, seed: int, seconds: float, texts: Path) -> None:
     options |= {"num_steps": 2, "attention_blend": 0.1}  # the seed's layers
     arguments = TrainingArguments(**options)
     config = model_config(arguments, data.vocab_size, data.training)
-    prepare_processor(2)  # one thread each
+    prepare_processor()  # one thread each
     trainer = Trainer(arguments, replace(config, **variant.changes), data.training, variant.build)
     began, tokens = time.process_time(), 0
     for report in trainer.run(Alone(), time_share=lambda: (time.process_time() - began) / seconds):

@@ -53,7 +53,7 @@ def neuroq(batch_size: int, length: int, optimizer: str = "muon") -> Iterator[in
     ids = [random.integers(10, SIZE.vocab_size, length + 1) for _ in range(batch_size * 50)]
     documents = EncodedDocuments.of(EncodedDocument(each, False, 0, 0) for each in ids)
     parts = (arguments, documents, Beginning(model_config(arguments, SIZE.vocab_size, documents)))
-    prepare_processor(arguments.processes)
+    prepare_processor()
     trainer = make_trainer(*parts)
     with group(arguments.processes, trainer.message_size, _work, *parts) as members:
         for report in trainer.run(members):
