@@ -85,6 +85,9 @@ def _read(
     stamp = corpus.stamp
     sample = 0 if tokenizer else SAMPLE_CHARACTERS
     found = survey(corpus, arguments.validation_fraction, sample)
+    say(str(corpus.tally))
+    if arguments.validation_fraction > 0 and not found.held_out:
+        say(f"nothing is held out: no document is so small a part as {arguments.validation_fraction:.2%}")
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(
@@ -110,6 +113,6 @@ def _encoded(corpus: Corpus, found: Survey, tokenizer: Tokenizer) -> Iterator[tu
     digest = hashlib.sha256()
     for document in corpus:
         digest.update(document.digest)
-        yield EncodedDocument.of(document, tokenizer), document.key <= found.highest_held_out
+        yield EncodedDocument.of(document, tokenizer), document.key in found.held_out
     if digest.hexdigest() != found.fingerprint:
         raise CorpusError("the text changed while it was read")
