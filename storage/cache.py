@@ -19,6 +19,7 @@ from typing import BinaryIO
 from storage.bucket import Bucket, Stat
 from storage.digest import SHA256, file_digest
 from storage.errors import MissingError, RefusedError, StorageError, TransferError
+from storage.hub import fetch_file, is_hub
 from storage.location import Location, is_remote, parse_object
 
 RANGE_SIZE = 8 << 20
@@ -122,6 +123,8 @@ def default_cache() -> Cache:
 
 def local_path(place: str) -> Path:
     """Return the path itself, or where a URL's object was fetched to. Raises StorageError, ValueError."""
+    if is_hub(place):
+        return fetch_file(place)
     return default_cache().fetch(parse_object(place)) if is_remote(place) else Path(place)
 
 

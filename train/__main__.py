@@ -72,6 +72,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--progress_file", "--progress-file", type=Path, help="Keep share, epoch and loss here, as JSON."
 )
+@click.option("--dry_run", "--dry-run", is_flag=True, help="Show what would be learned, and end.")
 @_options
 @click.pass_context
 def main(
@@ -83,13 +84,18 @@ def main(
     resuming: bool,
     report: bool,
     progress_file: Path | None,
+    dry_run: bool,
     **values: Any,
 ) -> None:
-    """Train on TEXTS: .txt, .jsonl (also .gz, .zst), .parquet, .arrow, folders of them, or - for standard
-    input.
+    """Train on TEXTS: .txt, .jsonl, .json, .csv, .tsv (also .gz, .zst), .parquet, .arrow, folders of them,
+    hf://datasets/OWNER/NAME, or - for standard input.
 
     Without TEXTS the built-in corpus is used. Writes a checkpoint and its tokenizer; Ctrl-C saves and ends.
     """
+    if dry_run:
+        from train.preview import preview  # noqa: PLC0415 - not needed otherwise
+
+        sys.exit(preview((*texts, *more_texts), _say))
     from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
 
     given = {

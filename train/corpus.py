@@ -1,9 +1,8 @@
-"""Corpora: text files, JSON Lines, tables and standard input, read as a stream of documents."""
+"""Corpora: files, folders, datasets of a hub and standard input, read as a stream of documents."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import sys
 import tempfile
@@ -12,46 +11,44 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import _TemporaryFileWrapper
 
-import numpy as np
-
-from train.document import CorpusError, Document
-from train.readers.lines import COMPRESSIONS, Lines
-from train.readers.records import read_json_lines
-from train.readers.tables import is_saved_dataset, read_arrow, read_parquet
+from train.document import CorpusError, Document, printable
+from train.folder import DOUBTFUL_KINDS, kind, others_in, texts_in
+from train.held_out import held_out_keys
+from train.hub import hub_files, is_hub
+from train.readers.json_values import is_json, read_json
+from train.readers.lines import Lines
+from train.readers.separated import has_known_header, hint, read_separated
+from train.readers.tables import read_arrow, read_parquet
 from train.readers.text import read_text
+from train.tally import LeftOut, Tally
 
 __all__ = ["BUILT_IN", "STANDARD_INPUT", "Corpus", "CorpusError", "Document", "files_of", "fingerprint"]
-__all__ += ["highest_held_out", "read_documents", "split"]
+__all__ += ["read_documents", "split"]
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "corpus"
 STANDARD_INPUT = "-"
-_READERS: dict[str, Callable[[Path], Iterator[Document]]] = {
-    ".txt": lambda path: read_text(Lines(path, str(path))),
-    ".jsonl": lambda path: read_json_lines(Lines(path, str(path))),
-    ".parquet": read_parquet,
-    ".arrow": read_arrow,
-}
-_TRAIN, _OTHERS = (re.compile(rf"(?:{names})(?![a-z])") for names in ("train", "validation|valid|dev|test"))
+_Reader = Callable[[Path, Tally], Iterator[Document]]
 
 
 class Corpus:
-    """The documents of files, folders of files, or `-` for standard input.
+    """The documents of files, folders of files, datasets of a hub, or `-` for standard input.
 
-    Each iteration reads them anew, one at a time, so that a corpus may be larger than memory. Raises
-    CorpusError where something cannot be read or nothing is there.
+    Each iteration reads them anew, one at a time, so that a corpus may be larger than memory; `tally` counts
+    what the last one took and left out. Raises CorpusError where something cannot be read or nothing is
+    there.
     """
 
     def __init__(self, sources: Iterable[str]) -> None:
         self.sources = tuple(sources)
+        self.tally = Tally()
 
     def __iter__(self) -> Iterator[Document]:
-        is_empty = True
+        self.tally = tally = Tally()
         for source in self.sources:
-            for document in self._read(source):
-                is_empty = False
-                yield document
-        if is_empty:
-            raise CorpusError(f"the corpus holds no text: {', '.join(self.sources)}")
+            yield from self._read(source, tally)
+        if not tally.num_documents:
+            why = f" (left out: {tally.left_out})" if tally.left_out else ""
+            raise CorpusError(f"the corpus holds no text: {', '.join(self.sources)}{why}")
 
     @property
     def stamp(self) -> list[list[str | int]] | None:
@@ -67,14 +64,20 @@ class Corpus:
             return None
         return [[str(path.resolve()), state.st_size, state.st_mtime_ns] for path, state in states]
 
-    def _read(self, source: str) -> Iterator[Document]:
+    def _read(self, source: str, tally: Tally) -> Iterator[Document]:
         if source == STANDARD_INPUT:
             lines = Lines(Path(self._standard_input.name), "standard input")
-            first = next((line for line in lines if line.strip()), "")
-            yield from read_json_lines(lines) if first.lstrip().startswith("{") else read_text(lines)
+            yield from _counted(_guessed(lines, tally), lines.name, tally)
             return
+        is_folder = not is_hub(source) and Path(source).is_dir()
+        for name, why in others_in(Path(source)) if is_folder else ():
+            tally.leave_out_file(name, why)
         for path in files_of([source]):
-            yield from _reader(path)(path)
+            _check_name(path)
+            found = _reader(path)(path, tally)
+            if is_folder and kind(path) in DOUBTFUL_KINDS:
+                found = _if_readable(found, path, tally)
+            yield from _counted(found, path.name, tally)
 
     @cached_property
     def _standard_input(self) -> _TemporaryFileWrapper[bytes]:
@@ -91,30 +94,21 @@ def read_documents(sources: Iterable[str]) -> list[Document]:
 
 
 def files_of(sources: Iterable[str]) -> list[Path]:
-    """Return the files that are read for the sources; standard input has none."""
+    """Return the files that are read for the sources; standard input has none. Raises CorpusError."""
     files: list[Path] = []
-    for path in (Path(source) for source in sources if source != STANDARD_INPUT):
-        files += _files_in(path) if path.is_dir() else [path]
+    for source in sources:
+        if is_hub(source):
+            files += hub_files(source)
+        elif source != STANDARD_INPUT:
+            files += texts_in(Path(source)) if Path(source).is_dir() else [Path(source)]
     return files
-
-
-def highest_held_out(keys: np.ndarray, validation_fraction: float) -> int:
-    """Return the highest key (Document.key) that is held out for validation, -1 when none is.
-
-    Which documents are held out depends on their content alone, and equal documents stay together.
-    """
-    count = round(validation_fraction * len(keys))
-    if validation_fraction > 0 and len(keys) > 1:
-        count = min(max(count, 1), len(keys) - 1)
-    different = np.unique(keys)
-    return int(different[count - 1]) if 0 < count < len(different) else -1
 
 
 def split(documents: list[Document], validation_fraction: float) -> tuple[list[Document], list[Document]]:
     """Return training and validation documents; which is which depends on the content alone."""
-    keys = np.array([document.key for document in documents], np.uint64)
-    highest = highest_held_out(keys, validation_fraction)
-    return [d for d in documents if d.key > highest], [d for d in documents if d.key <= highest]
+    keys, sizes = [d.key for d in documents], [d.num_characters for d in documents]
+    held_out = held_out_keys(keys, sizes, validation_fraction)
+    return [d for d in documents if d.key not in held_out], [d for d in documents if d.key in held_out]
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
@@ -125,31 +119,82 @@ def fingerprint(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """Return a folder's files; of a dataset that is parted into train and others, those of train."""
-    paths = sorted(path for path in folder.rglob("*") if _kind(path) in _READERS and path.is_file())
-    paths = [path for path in paths if path.suffix != ".arrow" or is_saved_dataset(path)]
-    if not paths:
-        raise CorpusError(f"{folder}: there is no .txt, .jsonl, .parquet or .arrow file in this folder")
-    names = {path: path.relative_to(folder).parts for path in paths}
-    if not any(_TRAIN.match(part) for parts in names.values() for part in parts):
-        return paths
-    return [path for path in paths if not any(_OTHERS.match(part) for part in names[path])]
+def _counted(documents: Iterator[Document], name: str, tally: Tally) -> Iterator[Document]:
+    """Yield the documents that hold anything, and count them and their file."""
+    before = tally.num_documents
+    for document in documents:
+        if document.is_empty:
+            tally.leave_out(LeftOut.EMPTY_ROW)
+        else:
+            tally.take(document)
+            yield document
+    if tally.num_documents > before:
+        tally.num_files += 1
+    elif not tally.names(name):
+        tally.leave_out_file(name, "holds no text")
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Document]]:
+def _if_readable(documents: Iterator[Document], path: Path, tally: Tally) -> Iterator[Document]:
+    """Yield the documents of a file that may be no text at all: then it is named and left out."""
+    has_begun = False
     try:
-        return _READERS[_kind(path)]
+        for document in documents:
+            has_begun = True
+            yield document
+    except CorpusError as error:
+        if has_begun:
+            raise
+        tally.leave_out_file(path.name, str(error).removeprefix(f"{path}, "))
+
+
+def _check_name(path: Path) -> None:
+    """Raise CorpusError for a name that no report, cache or error could hold as text."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"{printable(path)}: the file's name or folder is not UTF-8: rename it") from error
+
+
+def _reader(path: Path) -> _Reader:
+    try:
+        return _READERS[kind(path)]
     except KeyError:
         raise CorpusError(
-            f"{path}: a corpus is a .txt or .jsonl file (also .gz, .zst), a .parquet or .arrow file, "
-            "a folder of them, or - for standard input"
+            f"{path}: a corpus is a .txt or .jsonl file, a .json, .csv or .tsv file (all also .gz, .zst), a "
+            ".parquet or .arrow file, a folder of them, hf://datasets/OWNER/NAME, or - for standard input"
         ) from None
 
 
-def _kind(path: Path) -> str:
-    """Return a file's suffix, without that of the compression of a text."""
-    if path.suffix not in COMPRESSIONS:
-        return path.suffix
-    inner = Path(path.stem).suffix
-    return inner if inner in (".txt", ".jsonl") else path.suffix
+def _guessed(lines: Lines, tally: Tally) -> Iterator[Document]:
+    """Read a text without a name: as JSON, as a table with a header that tells its columns, or as prose."""
+    if has_known_header(lines):
+        return read_separated(lines, tally)
+    first = next((line for line in lines if line.strip()), "")
+    return read_json(lines, tally) if is_json(first) else read_text(lines)
+
+
+def _read_text(path: Path, tally: Tally) -> Iterator[Document]:
+    lines = Lines(path, str(path))
+    advice = hint(lines)
+    if advice:
+        tally.note(f"{path.name} {advice}")
+    return read_text(lines)
+
+
+def _read_json(path: Path, tally: Tally) -> Iterator[Document]:
+    return read_json(Lines(path, str(path)), tally)
+
+
+def _read_separated(path: Path, tally: Tally) -> Iterator[Document]:
+    return read_separated(Lines(path, str(path)), tally)
+
+
+_READERS: dict[str, _Reader] = {
+    ".txt": _read_text,
+    ".jsonl": _read_json,
+    ".json": _read_json,
+    ".csv": _read_separated,
+    ".tsv": _read_separated,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+}

@@ -87,6 +87,9 @@ def _read(
     stamp = corpus.stamp
     sample = 0 if tokenizer else SAMPLE_CHARACTERS
     found = survey(corpus, arguments.validation_fraction, sample)
+    say(str(corpus.tally))
+    if arguments.validation_fraction > 0 and not found.held_out:
+        say(f"nothing is held out: no document is so small a part as {arguments.validation_fraction:.2%}")
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(
@@ -120,7 +123,7 @@ def _encoded(
     digest = hashlib.sha256()
     for document in corpus:
         digest.update(document.digest)
-        if document.key <= found.highest_held_out:
+        if document.key in found.held_out:
             yield EncodedDocument.of(document, tokenizer), True
         else:
             for copy in mixture.copies(document):

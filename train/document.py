@@ -15,6 +15,17 @@ class CorpusError(ValueError):
     """A corpus is missing, empty, or not readable as what its name says."""
 
 
+def is_blank(text: str) -> bool:
+    """Tell whether nothing of a text can be seen, blanks of every width included."""
+    return not text.strip() or not normalize(text).strip()
+
+
+def printable(name: object) -> str:
+    """Return a file's name as it can be printed: bytes of it that are not UTF-8 are escaped."""
+    raw = str(name).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True)
 class Document:
     """One dialogue (its turns) or one plain text, in its one form (`normalize`).
@@ -29,6 +40,11 @@ class Document:
         turns = tuple(Turn(turn.role, normalize(turn.text).strip()) for turn in self.turns)
         object.__setattr__(self, "text", normalize(self.text))
         object.__setattr__(self, "turns", turns)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from it."""
+        return not (any(turn.text for turn in self.turns) or self.text.strip())
 
     @property
     def num_characters(self) -> int:

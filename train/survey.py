@@ -7,10 +7,8 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from train.corpus import highest_held_out
 from train.document import Document
+from train.held_out import held_out_keys
 
 SAMPLE_CHARACTERS = 10_000_000
 _KEYS = 1 << 64
@@ -18,24 +16,35 @@ _KEYS = 1 << 64
 
 @dataclass(frozen=True)
 class Survey:
-    """`highest_held_out` is the highest key of a validation document (-1: none is held out)."""
+    """`held_out` are the keys of the validation documents."""
 
     fingerprint: str
-    highest_held_out: int
+    held_out: frozenset[int]
     sample: list[Document]
 
 
 def survey(
     documents: Iterable[Document], validation_fraction: float, sample_characters: int = SAMPLE_CHARACTERS
 ) -> Survey:
-    """Read the documents once, holding 8 bytes of each and the sample."""
-    keys, digest, sample = array("Q"), hashlib.sha256(), _Sample(sample_characters)
+    """Read the documents once, holding 16 bytes of each and the sample."""
+    keys, sizes, digest, sample = array("Q"), array("Q"), hashlib.sha256(), _Sample(sample_characters)
     for document in documents:
         keys.append(document.key)
+        sizes.append(document.num_characters)
         digest.update(document.digest)
         sample.add(document)
-    highest = highest_held_out(np.frombuffer(keys, np.uint64), validation_fraction)
-    return Survey(digest.hexdigest(), highest, [d for d in sample.documents if d.key > highest])
+    held_out = held_out_keys(keys, sizes, validation_fraction)
+    kept = [d for d in sample.documents if d.key not in held_out]
+    if not kept and sample_characters:  # small documents beside one that is larger than the sample
+        kept = _sample_of((d for d in documents if d.key not in held_out), sample_characters)
+    return Survey(digest.hexdigest(), held_out, kept)
+
+
+def _sample_of(documents: Iterable[Document], num_characters: int) -> list[Document]:
+    sample = _Sample(num_characters)
+    for document in documents:
+        sample.add(document)
+    return sample.documents
 
 
 class _Sample:

@@ -18,7 +18,7 @@ import numpy as np
 from train.document import CorpusError
 from train.encoded import INDEX, EncodedDocument, EncodedDocuments, entry
 
-_VERSION = 1
+_VERSION = 2
 _DESCRIPTION = "description.json"
 _TRAIN, _VALIDATION = "train", "validation"
 _SHARD_BYTES = 1 << 29

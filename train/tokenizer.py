@@ -15,6 +15,10 @@ from train.corpus import CorpusError, Document
 # Below this many characters of text for each symbol, a symbol is seen too rarely to be learned.
 CHARACTERS_PER_SYMBOL = 75
 _BYTES_AND_SPECIALS = 256 + 7
+# SentencePiece silently leaves out lines that are longer than it is told, in bytes, or hold its own sign for
+# the unknown. Pieces of this length are far from that, and no slower to learn from than short lines.
+_LONGEST = 4096
+_ITS_UNKNOWN = "\u2585"
 _COVERAGE = 0.9995  # of the text by characters that get a symbol of their own; the rest goes by bytes
 
 
@@ -28,9 +32,10 @@ def train_tokenizer(documents: list[Document], vocab_size: int) -> Tokenizer:
     """Train a lossless unigram tokenizer of at most `vocab_size` symbols; same text, same tokenizer."""
     model = io.BytesIO()
     lines = [line for document in documents for line in document.lines]
+    most_characters = (vocab_size - _BYTES_AND_SPECIALS) // 2
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_without_rare_characters(lines, (vocab_size - _BYTES_AND_SPECIALS) // 2),
+            sentence_iterator=_pieces(_without_rare_characters(lines, most_characters)),
             model_writer=model,
             vocab_size=vocab_size,
             hard_vocab_limit=False,
@@ -56,7 +61,9 @@ def train_tokenizer(documents: list[Document], vocab_size: int) -> Tokenizer:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise CorpusError(f"the text cannot carry a tokenizer: {str(error).splitlines()[-1]}") from error
+        raise CorpusError(
+            f"the text cannot carry a tokenizer of {vocab_size} symbols: add text, or try --vocab_size 400"
+        ) from error
     return Tokenizer(model.getvalue())
 
 
@@ -73,3 +80,16 @@ def _without_rare_characters(lines: list[str], most: int) -> Iterator[str]:
     }
     for line in lines:
         yield from "".join(c if c in frequent else "\n" for c in line).splitlines()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, long ones cut after a 。 or a blank where there is one."""
+    for line in lines:
+        for part in line.split(_ITS_UNKNOWN):
+            start = 0
+            while len(part) - start > _LONGEST:
+                window = part[start : start + _LONGEST]
+                end = max(window.rfind("。"), window.rfind(" ")) + 1 or _LONGEST
+                yield window[:end]
+                start += end
+            yield part[start:]

@@ -19,18 +19,20 @@ COMPRESSIONS = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a UTF-8 file without their line breaks, read anew by each iteration.
+    """The lines of a file without their line breaks, read anew by each iteration.
 
-    `name` is what errors call the file. Iterating raises CorpusError with the line that is not UTF-8.
+    `name` is what errors call the file; a `codec` other than UTF-8 must have the same line breaks. Iterating
+    raises CorpusError with the line that cannot be decoded.
     """
 
     path: Path
     name: str
+    codec: str = "utf-8"
 
     def __iter__(self) -> Iterator[str]:
         position = 0
         try:
-            with _open(self.path) as file:
+            with open_bytes(self.path) as file:
                 for number, raw in enumerate(file, start=1):
                     yield self._decode(raw, number, position)
                     position += len(raw)
@@ -40,22 +42,24 @@ class Lines:
 
     def _decode(self, raw: bytes, number: int, position: int) -> str:
         try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            line = raw.decode("utf-8-sig" if number == 1 and self.codec == "utf-8" else self.codec)
         except UnicodeDecodeError as error:
-            what = explain(raw[error.start], position + error.start, self._beginning())
+            what = explain(raw[error.start], position + error.start, self.beginning())
             raise CorpusError(f"{self.name}, line {number}: {what}") from error
         if line.endswith("\n"):
             line = line[:-1].removesuffix("\r")
         return line
 
-    def _beginning(self) -> bytes:
-        with _open(self.path) as file:
+    def beginning(self) -> bytes:
+        """Return the file's first bytes, enough to guess their encoding."""
+        with open_bytes(self.path) as file:
             return file.read(SAMPLE)
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file that may be compressed."""
+    if path.suffix.lower() == ".gz":
         return cast(BinaryIO, gzip.open(path))
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         return cast(BinaryIO, io.BufferedReader(pyarrow(path).input_stream(str(path), compression="zstd")))
     return path.open("rb")

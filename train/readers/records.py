@@ -1,54 +1,95 @@
-"""Records: JSON Lines, and the rows of tables, each of which is one document."""
+"""Records: the values of a JSON file and the rows of tables, each of which is one document."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model.dialogue import Turn
-from train.document import CorpusError, Document
-from train.readers.lines import Lines
+from train.document import CorpusError, Document, is_blank
+from train.readers.fields import Shape, shapes
+from train.readers.turns import is_message, parse_turns, string
+from train.tally import LeftOut, Tally
 
-FIELDS = ("text", "messages", "turns")  # the first that a record has is read
-_RECORD = '{"text": …} or {"turns": [{"role": "user" or "assistant", "text": …}, …]}'
-
-
-def read_json_lines(lines: Lines) -> Iterator[Document]:
-    """Yield a document a line; blank lines are skipped. Raises CorpusError that names the line."""
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise CorpusError(f"{lines.name}, line {number}: expected {_RECORD} ({error})") from error
-            yield parse_record(record, f"{lines.name}, line {number}")
+_RECORD = (
+    '{"text": …}, {"question": …, "answer": …} or {"turns": [{"role": "user" or "assistant", "text": …}, …]}'
+)
 
 
-def parse_record(record: Mapping[str, Any], place: str) -> Document:
-    """Read {"text"}, {"turns": [{"role", "text"}]} or {"messages": [{"role", "content"}]}.
+def parse_record(record: Any, place: str, tally: Tally) -> Document | None:
+    """Read a text, a dialogue or a pair of question and answer; None when the record holds nothing.
 
     Raises CorpusError that names `place`.
     """
     try:
-        if "text" in record:
-            return Document(text=_string(record["text"]))
-        if "messages" in record:
-            return Document(turns=tuple(_turn(m["role"], m["content"]) for m in record["messages"]))
-        return Document(turns=tuple(_turn(t["role"], t["text"]) for t in record["turns"]))
+        return _document(record, tally)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorpusError(f"{place}: expected {_RECORD} ({error})") from error
 
 
-def _turn(role: str, text: str) -> Turn:
-    if role == "user":
-        return Turn("user", _string(text))
-    if role == "assistant":
-        return Turn("assistant", _string(text))
-    raise ValueError(f"role must be user or assistant, got {role!r}")
+def records_in(value: Any) -> Iterator[Any]:
+    """Yield the records that an object holds in its one list, as in {"data": […]}; else the value itself."""
+    records = _only_list(value) if isinstance(value, Mapping) else None
+    yield from [value] if records is None else records
 
 
-def _string(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"text must be a string that is not blank, got {value!r}")
-    return value
+def _only_list(value: Mapping[str, Any]) -> list[Any] | None:
+    if any(shape.kind != "turns" for shape in shapes(tuple(value))):
+        return None
+    lists = [entry for entry in value.values() if isinstance(entry, list) and entry]
+    holds_records = len(lists) == 1 and isinstance(lists[0][0], dict | list) and not is_message(lists[0][0])
+    return lists[0] if holds_records else None
+
+
+def _document(record: Any, tally: Tally) -> Document | None:
+    if isinstance(record, str):
+        record = {"text": record}
+    if isinstance(record, list):
+        record = {"messages": record}
+    if record is None or not any(map(_has_content, record.values())):
+        tally.leave_out(LeftOut.EMPTY_ROW)
+        return None
+    found = shapes(tuple(record))
+    if not found:
+        raise ValueError(f"found {', '.join(map(str, record))}")
+    shape = next((s for s in found if any(_has_content(record[name]) for name in s.columns)), None)
+    if shape is None:
+        tally.leave_out(LeftOut.EMPTY_ROW)
+        return None
+    return _read(record, shape, tally)
+
+
+def _read(record: Mapping[str, Any], shape: Shape, tally: Tally) -> Document | None:
+    if shape.kind == "text":
+        return Document(text=string(record[shape.fields[0]]))
+    messages = _pair(record, shape) if shape.kind == "pair" else record[shape.fields[0]]
+    if not isinstance(messages, list):
+        raise ValueError(f"{shape.fields[0]} must be a list of messages, got {messages!r}")
+    if shape.kind == "pair" and not messages:
+        tally.leave_out(LeftOut.HALF_ROW)
+    turns = parse_turns(messages, tally)
+    return Document(turns=turns) if turns else None
+
+
+def _pair(record: Mapping[str, Any], shape: Shape) -> list[Any]:
+    """Return question and answer as messages, none when either is missing.
+
+    Either may be a list of messages itself, as where a prompt is a conversation so far.
+    """
+    asked = [record[name] for name in shape.fields if _has_content(record[name])]
+    answer = record[shape.answer]
+    if not asked or not _has_content(answer):
+        return []
+    system = record.get(shape.system)
+    before = [{"role": "system", "content": system}] if _has_content(system) else []
+    question = asked[0] if isinstance(asked[0], list) else _message("user", "\n".join(map(string, asked)))
+    return [*before, *question, *(answer if isinstance(answer, list) else _message("assistant", answer))]
+
+
+def _message(role: str, content: Any) -> list[Any]:
+    return [{"role": role, "content": content}]
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, str):
+        return not is_blank(value)
+    return value is not None and value not in ([], {})

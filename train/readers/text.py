@@ -1,4 +1,7 @@
-"""Plain text: blank lines part documents; a text without any has one document a line."""
+"""Plain text: blank lines part documents; a text without any has one document a line.
+
+A line is blank when it holds nothing but blanks, those of full width included.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,18 @@ def _has_paragraphs(lines: Iterable[str]) -> bool:
     """Tell whether an empty line stands between two others."""
     has_begun = has_gap = False
     for line in lines:
-        if line and has_gap:
+        is_blank = not line.strip()
+        if has_gap and not is_blank:
             return True
-        has_begun = has_begun or bool(line)
-        has_gap = has_begun and not line
+        has_begun = has_begun or not is_blank
+        has_gap = has_begun and is_blank
     return False
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
     block: list[str] = []
     for line in lines:
-        if line:
+        if line.strip():
             block.append(line)
         else:
             yield "\n".join(block)
