@@ -33,7 +33,7 @@ def test_the_rehearsal_has_its_share(share: float) -> None:
     mixture = Mixture.of(TrainingArguments(rehearsal=share), PAIRS)
     own = sum(copy.num_characters for document in PAIRS for copy in mixture.copies(document))
     rehearsed = sum(document.num_characters for document in mixture.rehearsed())
-    assert rehearsed / (own + rehearsed) == pytest.approx(share, abs=0.02)
+    assert rehearsed / (own + rehearsed) == pytest.approx(share, abs=0.03)  # copies are whole
 
 
 def test_a_tiny_text_is_not_repeated_without_end() -> None:
