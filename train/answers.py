@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from model.backend import open_decoder
@@ -60,6 +60,11 @@ class Answer:
         return same_numbers and overlap(self.reply, wanted) >= LEAST_OVERLAP
 
     @property
+    def is_right(self) -> bool:
+        """Whether it fits, or is a refusal where one is wanted."""
+        return self.is_refused if self.question.wanted is None else self.is_fitting
+
+    @property
     def is_refused(self) -> bool:
         """Whether the reply says that it does not know, unless just that is wanted."""
         return not self.is_exact and bool(_REFUSAL.search(self.reply))
@@ -102,14 +107,18 @@ class AnswerScore:
         return "; ".join(parts)
 
 
-def questions_of(documents: Iterable[Document]) -> list[Question]:
-    """Return a question for each reply of the dialogues, in their order."""
-    return [
-        Question(document.turns[: number - 1], document.turns[number - 1].text, turn.text)
-        for document in documents
-        for number, turn in enumerate(document.turns)
-        if turn.role == "assistant" and number
-    ]
+def questions_of(documents: Iterable[Document]) -> Iterator[Question]:
+    """Yield a question for each reply of the dialogues, in their order."""
+    for document in documents:
+        for number, turn in enumerate(document.turns):
+            if turn.role == "assistant" and number:
+                yield Question(document.turns[: number - 1], document.turns[number - 1].text, turn.text)
+
+
+def foreign_questions(documents: Iterable[Document]) -> list[Question]:
+    """Return a question to be refused for each document: the text, or what the user asks first."""
+    texts = (document.turns[0].text if document.turns else document.text for document in documents)
+    return [Question((), text, None) for text in texts]
 
 
 def ask(network: NeuroQ, tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Answer]:

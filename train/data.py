@@ -18,14 +18,16 @@ from train.encoded import EncodedDocument, EncodedDocuments
 from train.licences import licences_of
 from train.mixture import Mixture, mixture_key
 from train.survey import SAMPLE_CHARACTERS, Survey, survey
+from train.symbols import warn_of_missing
 from train.token_cache import CacheKey, TokenCache, cache_path, find_cache, write_cache
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 
 @dataclass(frozen=True)
 class Data:
-    """The documents of a run as token ids, with the tokenizer that made them."""
+    """The documents of a run as token ids, with the tokenizer that made them, and the text itself."""
 
+    corpus: Corpus
     cache: TokenCache
     fingerprint: str
     tokenizer: Tokenizer
@@ -77,7 +79,7 @@ def _cached(
     cache = find_cache(path, key)
     if cache is None or cache.stamp != corpus.stamp:
         return None
-    return Data(cache, fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+    return Data(corpus, cache, fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
 
 
 def _read(
@@ -90,6 +92,8 @@ def _read(
     say(str(corpus.tally))
     if arguments.validation_fraction > 0 and not found.held_out:
         say(f"nothing is held out: no document is so small a part as {arguments.validation_fraction:.2%}")
+    if arguments.init_from and tokenizer:
+        warn_of_missing(corpus, tokenizer, say)
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(
@@ -99,7 +103,7 @@ def _read(
         vocab_size=tokenizer.vocab_size,
         stamp=stamp,
     )
-    return Data(cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+    return Data(corpus, cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
 
 
 def _place(arguments: TrainingArguments, fingerprint: str, tokenizer: Tokenizer) -> tuple[Path, CacheKey]:

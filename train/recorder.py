@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, weights_sha256
 from train.angles import measure_angles
+from train.answers import AnswerScore, ask, questions_of
 from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.data import Data
@@ -33,6 +36,7 @@ from train.text_quality import TextQuality, measure, measure_documents
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
+_ASKED_QUESTIONS = 200  # of the text, the first ones
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class Recorder:
         metrics = checkpoint.lineage["metrics"]
         done = "trained" if self.is_over else "interrupted (go on with --resume)"
         say(f"{done} in {self._clock.seconds:.0f} s: {_describe_scores(metrics)}")
+        if "answers" in metrics:
+            say(f"the questions of the text: {AnswerScore(**metrics['answers'])}")
         if self._data.licences:
             say(f"the checkpoint carries text under: {summary(self._data.licences)}")
         if with_report:
@@ -161,7 +167,16 @@ class Recorder:
                 self._trainer.model, self._data.validation
             ),
         }
-        return replace(kept, metrics={**kept.metrics, **last})
+        answers = self._answers()
+        return replace(kept, metrics={**kept.metrics, **last, **({"answers": answers} if answers else {})})
+
+    def _answers(self) -> dict[str, int]:
+        """Return how the model answers what it was just taught, where that was learned by heart."""
+        if not self._arguments.rehearsal:
+            return {}
+        questions = list(islice(questions_of(self._data.corpus), _ASKED_QUESTIONS))
+        network = copy.deepcopy(self._trainer.model).cpu().freeze()
+        return asdict(AnswerScore.of(ask(network, self._data.tokenizer, questions)))
 
     def _evaluate(self, *, is_last: bool) -> None:
         """Measure the model as it stands, judge it, and put it down if that is due."""

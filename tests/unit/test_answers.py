@@ -56,7 +56,8 @@ def test_overlap_counts_pairs_of_characters() -> None:
 
 def test_each_reply_of_a_dialogue_is_asked_with_its_history() -> None:
     turns = tuple(Turn(role, text) for role, text in zip(("user", "assistant") * 2, "一二三四", strict=True))  # type: ignore[arg-type]
-    first, second = questions_of([Document(turns=turns), Document(text="五")])
+    first, second, *rest = questions_of([Document(turns=turns), Document(text="五")])
+    assert not rest
     assert (first.history, first.text, first.wanted) == ((), "一", "二")
     assert (second.history, second.text, second.wanted) == (turns[:2], "三", "四")
 
