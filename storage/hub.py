@@ -5,6 +5,7 @@ own cache, goes to $HF_ENDPOINT if that is set, and reads $HF_TOKEN for what is 
 """
 
 import importlib
+import logging
 import os
 import re
 import socket
@@ -114,7 +115,7 @@ def _told(place: HubPlace) -> Iterator[Any]:
     except ImportError as error:
         message = f"{place.url} cannot be read without huggingface_hub: pip install huggingface_hub"
         raise StorageError(message) from error
-    hub.utils.logging.set_verbosity_error()  # one line of ours, none of each try
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # one line of ours, none of each try
     try:
         yield hub
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:

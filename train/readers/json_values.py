@@ -74,7 +74,7 @@ def _array_records(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
     while stream.peek():
         number = stream.number
         items = stream.items()
-        first = next(items, (number, []))  # an empty array is an empty row
+        first: tuple[int, Any] = next(items, (number, []))  # an empty array is an empty row
         if is_message(first[1]):
             yield number, [first[1], *(item for _, item in items)]
         else:
