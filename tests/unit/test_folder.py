@@ -43,12 +43,9 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     assert texts == ["一"]
     assert tally.startswith("read 1 text from 1 file; left out: notes.docx (not a text), ")
     assert "sub/page.html (not a text)" in tally
-    assert "b.txt (holds no text)" in tally
-    assert "other file" in tally
-    fill(tmp_path / "few", a_txt="一", config_json='{"a": 1}', sizes_csv="name,size,date\na,1,2\n")
-    tally = read(tmp_path / "few")[1]
     assert "config.json (line 1: expected " in tally
     assert "sizes.csv (line 1: expected a header" in tally
+    assert tally.endswith("b.txt (holds no text)")
 
 
 def test_what_tells_about_texts_is_neither_read_nor_named(tmp_path: Path) -> None:

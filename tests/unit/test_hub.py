@@ -25,7 +25,7 @@ _REPOSITORIES = {
     "datasets/me/talks": {
         "README.md": b"# talks",
         ".gitattributes": b"",
-        "config.json": b"{}",
+        "config.json": b'{"architectures": ["x"]}',
         "data/train-00000.jsonl": '{"question": "営業は？", "answer": "9時です。"}\n'.encode(),
         "data/train-00001.jsonl": '{"text": "文です。"}\n'.encode(),
         "data/test-00000.jsonl": b'{"text": "test"}\n',
@@ -126,10 +126,10 @@ def test_the_training_split_of_a_dataset_is_read(hub: str) -> None:
     corpus = Corpus(["hf://datasets/me/talks"])
     first, second = corpus
     assert (first.turns[1].text, second.text) == ("9時です。", "文です。")
-    assert str(corpus.tally) == "read 1 dialogue and 1 text from 2 files"
+    assert str(corpus.tally).startswith("read 1 dialogue and 1 text from 2 files; left out: config.json (")
     stamp, asked = corpus.stamp, len(Hub.asked)
     assert stamp is not None
-    assert len(list(corpus)) == len(stamp) == 2
+    assert len(list(corpus)) == 2
     assert len(Hub.asked) == asked  # a run fetches once
 
 

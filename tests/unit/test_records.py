@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.dialogue import Turn
+from tests.conftest import ROOT
 from train.corpus import Corpus, CorpusError, Document, read_documents
 
 pytestmark = pytest.mark.unit
@@ -114,6 +116,7 @@ _TEXTS = [{"text": "一"}, {"text": "二"}]
         json.dumps({"data": _TEXTS}),
         json.dumps({"version": "1.0", "data": _TEXTS, "tags": ["a"]}, indent=2),
         json.dumps(["一", "二"]),
+        json.dumps({"name": "x", "texts": ["一", "二"]}),
         '["一",\n"二"\n]',
     ],
 )
@@ -157,6 +160,7 @@ def test_large_items_and_long_lines(tmp_path: Path) -> None:
         ('{"text": "一"}\n{"body": "二"}', "line 2: expected .*found body"),
         ('{"messages": "二"}', "line 1: expected .*must be a list"),
         ('{"messages": ["二"]}', "line 1: expected"),
+        ('{"model": "x", "architectures": ["二"]}', "line 1: expected"),
         ('{"messages": [{"role": "user"}]}', "line 1: expected .*must have content"),
         ("7", "line 1: expected"),
         ("[" * 5000, "line 1: expected JSON"),
@@ -220,3 +224,17 @@ def test_a_table_of_empty_rows_alone_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["", None]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="left out: 2 empty rows"):
         read_documents([str(tmp_path / "a.parquet")])
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    part = page[page.index("## What is read") : page.index("## Text larger than memory")]
+    examples = re.findall(r"\| `(\{.*\})` \|$", part, re.MULTILINE)
+    assert len(examples) == 8
+    for example in examples:
+        (document,), tally = read(tmp_path, example)
+        assert document.text == "猫が眠る。" or [turn.role for turn in document.turns] == [
+            "user",
+            "assistant",
+        ]
+        assert "left out" not in tally

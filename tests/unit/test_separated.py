@@ -77,6 +77,10 @@ def test_quoted_fields_hold_line_breaks_commas_and_quotes(tmp_path: Path) -> Non
     assert pairs(read(tmp_path, content)[0]) == [("a,b", '一行目\n\n"二"行目'), ("c", "d")]
 
 
+def test_lines_that_old_spreadsheets_end(tmp_path: Path) -> None:
+    assert pairs(read(tmp_path, table("質問", "回答").replace("\r\n", "\r"))[0]) == _PAIRS
+
+
 def test_a_field_may_be_long(tmp_path: Path) -> None:
     found, _ = read(tmp_path, f"q,a\n問,{'答' * 200_000}\n")
     assert found[0].turns[1] == Turn("assistant", "答" * 200_000)
@@ -120,6 +124,7 @@ def test_a_table_named_txt_gets_a_hint(tmp_path: Path) -> None:
         _, tally = read(tmp_path, table("質問", "回答", delimiter=delimiter), "faq.txt")
         assert f"faq.txt looks like a table with {'commas' if ending == '.csv' else 'tabs'}" in tally
         assert f"name it {ending}" in tally
+    assert "a.txt looks like JSON: name it .jsonl" in read(tmp_path, '{"text": "x"}\n' * 3, "a.txt")[1]
     for prose in (
         "質問、回答。\nはい。\nいいえ。\n",
         "はい,そう\nいいえ,違う\n",

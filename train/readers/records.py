@@ -13,6 +13,8 @@ from train.tally import LeftOut, Tally
 _RECORD = (
     '{"text": …}, {"question": …, "answer": …} or {"turns": [{"role": "user" or "assistant", "text": …}, …]}'
 )
+# Where an object may hold plain strings as its texts; under other names they may be anything.
+_CONTAINERS = ("data", "texts", "documents", "examples", "records", "rows", "items")
 
 
 def parse_record(record: Any, place: str, tally: Tally) -> Document | None:
@@ -37,8 +39,10 @@ def _only_list(value: Mapping[str, Any]) -> list[Any] | None:
     if any(shape.kind != "turns" for shape in known):
         return None
     lists = [entry for entry in value.values() if isinstance(entry, list) and entry]
-    nested = [entry for entry in lists if isinstance(entry[0], dict | list)] or ([] if known else lists)
-    return nested[0] if len(nested) == 1 and not is_message(nested[0][0]) else None
+    nested = [entry for entry in lists if isinstance(entry[0], dict | list)]
+    if not nested and not known:
+        nested = [value[name] for name in _CONTAINERS if isinstance(value.get(name), list)]
+    return nested[0] if len(nested) == 1 and nested[0] and not is_message(nested[0][0]) else None
 
 
 def _document(record: Any, tally: Tally) -> Document | None:
