@@ -81,7 +81,7 @@ def _header(lines: Lines, first: Sequence[str], tally: Tally) -> list[str]:
 def _rows(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of the line that it ends in."""
     parts = (f"{part}\n" for line in lines for part in line.split("\r"))  # as old spreadsheets end lines
-    reader = csv.reader(parts, delimiter=delimiter, strict=True)
+    reader = csv.reader(parts, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
             yield reader.line_num, row
@@ -105,7 +105,7 @@ def _first(lines: Lines) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
 
 
 def _codec(lines: Lines) -> str:
