@@ -5,18 +5,22 @@ own cache, goes to $HF_ENDPOINT if that is set, and reads $HF_TOKEN for what is 
 """
 
 import importlib
+import logging
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from storage.errors import MissingError, StorageError, TransferError
 
 SCHEME = "hf://"
-_USUAL_ENDPOINT = "https://huggingface.co"
+_PATIENCE = 10  # seconds until a connection stands
 _URL = re.compile(
     r"hf://(?P<datasets>datasets/)?(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<path>.*))?"
 )
@@ -51,6 +55,8 @@ def parse_hub(url: str) -> HubPlace:
 def list_hub(place: HubPlace) -> list[str]:
     """Return the paths of all files of the place's repository. Raises StorageError."""
     with _told(place) as hub:
+        if not _is_reachable():
+            raise _unreachable(place)
         api = hub.HfApi(endpoint=_endpoint())
         files = api.list_repo_files(place.repository, repo_type=place.kind, revision=place.revision)
         return sorted(map(str, files))
@@ -67,6 +73,7 @@ def fetch_hub(place: HubPlace, path: str) -> Path:
                 revision=place.revision,
                 endpoint=_endpoint(),
                 cache_dir=os.environ.get("HF_HUB_CACHE"),
+                local_files_only=not _is_reachable(),
             )
         )
 
@@ -79,8 +86,24 @@ def fetch_file(url: str) -> Path:
     return fetch_hub(place, place.path)
 
 
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT") or None
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def _is_reachable() -> bool:
+    """Tell whether the hub can be connected to: the library itself would try for half a minute.
+
+    Behind a proxy only the library knows.
+    """
+    url = urlsplit(_endpoint())
+    if url.scheme in getproxies() and not proxy_bypass(url.hostname or ""):
+        return True
+    try:
+        port = url.port or (80 if url.scheme == "http" else 443)
+        socket.create_connection((url.hostname or "", port), timeout=_PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -92,6 +115,7 @@ def _told(place: HubPlace) -> Iterator[Any]:
     except ImportError as error:
         message = f"{place.url} cannot be read without huggingface_hub: pip install huggingface_hub"
         raise StorageError(message) from error
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # one line of ours, none of each try
     try:
         yield hub
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
@@ -110,8 +134,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _unreachable(place: HubPlace) -> StorageError:
-    endpoint = _endpoint() or _USUAL_ENDPOINT
-    return TransferError(f"{place.url}: {endpoint} cannot be reached, and no copy was fetched before")
+    return TransferError(f"{place.url}: {_endpoint()} cannot be reached, and no copy was fetched before")
 
 
 def _transport_errors() -> Iterator[type[Exception]]:

@@ -69,13 +69,13 @@ class Corpus:
             lines = Lines(Path(self._standard_input.name), "standard input")
             yield from _counted(_guessed(lines, tally), lines.name, tally)
             return
-        is_folder = not is_hub(source) and Path(source).is_dir()
-        for name, why in others_in(Path(source)) if is_folder else ():
-            tally.leave_out_file(name, why)
+        if not is_hub(source) and Path(source).is_dir():
+            for name, why in others_in(Path(source)):
+                tally.leave_out_file(name, why)
         for path in files_of([source]):
             _check_name(path)
             found = _reader(path)(path, tally)
-            if is_folder and kind(path) in DOUBTFUL_KINDS:
+            if kind(path) in DOUBTFUL_KINDS and not source.endswith(path.name):
                 found = _if_readable(found, path, tally)
             yield from _counted(found, path.name, tally)
 
@@ -130,8 +130,8 @@ def _counted(documents: Iterator[Document], name: str, tally: Tally) -> Iterator
             yield document
     if tally.num_documents > before:
         tally.num_files += 1
-    elif not tally.names(name):
-        tally.leave_out_file(name, "holds no text")
+    else:
+        tally.find_empty(name)
 
 
 def _if_readable(documents: Iterator[Document], path: Path, tally: Tally) -> Iterator[Document]:
@@ -173,9 +173,15 @@ def _guessed(lines: Lines, tally: Tally) -> Iterator[Document]:
     return read_json(lines, tally) if is_json(first) else read_text(lines)
 
 
+def _is_record(lines: Lines) -> bool:
+    """Tell whether a text's first line is an object of JSON, which nobody writes as prose."""
+    first = next((line for line in lines if line.strip()), "").strip()
+    return first.startswith('{"') and first.endswith("}")
+
+
 def _read_text(path: Path, tally: Tally) -> Iterator[Document]:
     lines = Lines(path, str(path))
-    advice = hint(lines)
+    advice = hint(lines) or ("looks like JSON: name it .jsonl" if _is_record(lines) else None)
     if advice:
         tally.note(f"{path.name} {advice}")
     return read_text(lines)

@@ -88,10 +88,11 @@ def _read(
     """Read the text once to survey it, and once more to encode it unless a cache holds it."""
     stamp = corpus.stamp
     sample = 0 if tokenizer else SAMPLE_CHARACTERS
-    found = survey(corpus, arguments.validation_fraction, sample)
+    share = arguments.validation_fraction
+    found = survey(corpus, share, sample)
     say(str(corpus.tally))
-    if arguments.validation_fraction > 0 and not found.held_out:
-        say(f"nothing is held out: no document is so small a part as {arguments.validation_fraction:.2%}")
+    if share > 0 and not found.held_out:
+        say(f"nothing is held out: no document is so small a part of the text as {share:.2%}")
     if arguments.init_from and tokenizer:
         warn_of_missing(corpus, tokenizer, say)
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)

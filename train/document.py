@@ -17,7 +17,8 @@ class CorpusError(ValueError):
 
 def is_blank(text: str) -> bool:
     """Tell whether nothing of a text can be seen, blanks of every width included."""
-    return not text.strip() or not normalize(text).strip()
+    seen = text.lstrip()
+    return not seen or not (seen[0].isalnum() or normalize(seen).strip())  # most texts begin with a letter
 
 
 def printable(name: object) -> str:

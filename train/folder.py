@@ -58,6 +58,11 @@ def others_in(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, "not of the training split" if kind(path) in KINDS else "not a text"
 
 
+def is_text_name(path: PurePath) -> bool:
+    """Tell whether a file is read by its name, wherever it lies."""
+    return kind(path) in KINDS and not (kind(path) == ".json" and _ABOUT.fullmatch(path.name))
+
+
 def of_train(paths: Sequence[_Path], folder: PurePath) -> list[_Path]:
     """Return, of a dataset that is parted into train and others, those of train; else all."""
     names = {path: _names(path.relative_to(folder)) for path in paths}
@@ -79,4 +84,4 @@ def _files(folder: Path) -> list[Path]:
 def _is_text(path: Path, siblings: Sequence[str]) -> bool:
     if kind(path) == ".arrow":
         return is_data(path, siblings)
-    return kind(path) in KINDS and not (kind(path) == ".json" and _ABOUT.fullmatch(path.name))
+    return is_text_name(path)

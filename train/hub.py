@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from storage.errors import StorageError
 from storage.hub import HubPlace, fetch_hub, is_hub, list_hub, parse_hub
 from train.document import CorpusError
-from train.folder import DOUBTFUL_KINDS, KINDS, kind, of_train
+from train.folder import KINDS, is_text_name, of_train
 
 __all__ = ["hub_files", "is_hub"]
 
@@ -32,12 +32,7 @@ def _texts(place: HubPlace) -> list[str]:
     if place.path in files:
         return [place.path]
     folder = PurePosixPath(place.path)
-    paths = [path for path in map(PurePosixPath, files) if path.is_relative_to(folder) and _is_text(path)]
+    paths = [path for path in map(PurePosixPath, files) if path.is_relative_to(folder) and is_text_name(path)]
     if not paths:
         raise CorpusError(f"{place.url}: there is no {', '.join(KINDS[:-1])} or {KINDS[-1]} file in it")
-    sure = [path for path in paths if kind(path) not in DOUBTFUL_KINDS]
-    return [str(path) for path in of_train(sure or paths, folder)]
-
-
-def _is_text(path: PurePosixPath) -> bool:
-    return kind(path) in KINDS and not path.name.startswith(".")
+    return [str(path) for path in of_train(paths, folder)]

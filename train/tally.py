@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
+from textwrap import shorten
 
 from train.document import Document, printable
 
 _NAMED = 5  # files that the line names
+_REASON = 80  # characters of a file's reason
 
 
 class LeftOut(Enum):
@@ -30,6 +32,7 @@ class Tally:
         self.num_dialogues = self.num_texts = self.num_files = 0
         self._left_out: Counter[LeftOut] = Counter()
         self._files: dict[str, str] = {}
+        self._empty_files: list[str] = []
         self._notes: list[str] = []
 
     def __str__(self) -> str:
@@ -37,16 +40,16 @@ class Tally:
         if self.num_texts or not taken:
             taken.append(_counted(self.num_texts, "text", "texts"))
         read = f"read {' and '.join(taken)} from {_counted(self.num_files, 'file', 'files')}"
-        return "; ".join([read, *([f"left out: {self.left_out}"] if self.left_out else []), *self._notes])
+        empty = [f"{name} (holds no text)" for name in self._empty_files if name not in self._files]
+        left_out = ", ".join(filter(None, (self.left_out, _listed(empty))))
+        return "; ".join([read, *([f"left out: {left_out}"] if left_out else []), *self._notes])
 
     @property
     def left_out(self) -> str:
-        """What was left out, an empty string for nothing."""
+        """What was left out of files that hold anything, and the files that are no texts."""
         counts = [_counted(self._left_out[kind], *kind.value) for kind in LeftOut if self._left_out[kind]]
         names = [f"{name} ({why})" for name, why in self._files.items()]
-        others = len(names) - _NAMED
-        more = [_counted(others, "other file", "other files")] if others > 0 else []
-        return ", ".join([*counts, *names[:_NAMED], *more])
+        return ", ".join(filter(None, [*counts, _listed(names)]))
 
     @property
     def num_documents(self) -> int:
@@ -66,16 +69,22 @@ class Tally:
 
     def leave_out_file(self, name: str, why: str) -> None:
         """Name a file that is not read."""
-        self._files[printable(name)] = why
+        self._files[printable(name)] = shorten(why, _REASON, placeholder="…")
 
-    def names(self, name: str) -> bool:
-        """Tell whether a file is named already."""
-        return printable(name) in self._files
+    def find_empty(self, name: str) -> None:
+        """Name a file in which nothing was found, unless another reason is told already."""
+        self._empty_files.append(printable(name))
 
     def note(self, text: str) -> None:
         """Add what the user should know about how something was read."""
         if text not in self._notes:
             self._notes.append(printable(text))
+
+
+def _listed(names: list[str]) -> str:
+    others = len(names) - _NAMED
+    more = [_counted(others, "other file", "other files")] if others > 0 else []
+    return ", ".join([*names[:_NAMED], *more])
 
 
 def _counted(count: int, one: str, several: str) -> str:

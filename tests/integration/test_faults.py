@@ -168,10 +168,8 @@ def test_a_text_that_cannot_be_read(tmp_path: Path, content: bytes | None, messa
 def test_a_folder_without_text(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("猫")
     result = in_process(str(tmp_path), "--checkpoint_path", str(tmp_path / "c.pt"))
-    assert (
-        last_line(result)
-        == f"train: {tmp_path}: there is no .txt, .jsonl, .parquet or .arrow file in this folder"
-    )
+    kinds = ".txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow"
+    assert last_line(result) == f"train: {tmp_path}: there is no {kinds} file in this folder"
 
 
 def test_a_text_of_one_character_makes_a_model_of_it(tmp_path: Path) -> None:

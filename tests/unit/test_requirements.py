@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("serve", "train", "dev", "runpod", "java", "bench")
+NAMES = ("serve", "train", "dev", "runpod", "java", "bench", "hub")
 
 
 def locked(name: str) -> list[Requirement]:
@@ -34,7 +34,7 @@ def test_every_line_is_exact(name: str) -> None:
         assert not requirement.name.startswith(("nvidia", "cuda", "triton"))
 
 
-@pytest.mark.parametrize("name", ["serve", "train", "dev", "runpod"])
+@pytest.mark.parametrize("name", ["serve", "train", "dev", "runpod", "hub"])
 def test_every_name_of_an_extra_is_pinned_within_its_bounds(name: str) -> None:
     pins = {canonicalize_name(pin.name): pin for pin in locked(name)}
     wanted = extra(name) + (extra("dependencies") if name in ("serve", "train") else [])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from model.dialogue import Turn, encode_dialogue, encode_prompt, encode_turn
 from model.text import normalize
 from model.tokenizer import MARKERS, Tokenizer, TokenizerError
-from train.corpus import Document
-from train.tokenizer import affordable_vocab_size, train_tokenizer
+from train.corpus import CorpusError, Document
+from train.tokenizer import _pieces, affordable_vocab_size, train_tokenizer
 
 pytestmark = pytest.mark.unit
 _PIECES = st.sampled_from(
@@ -133,3 +133,30 @@ def test_history_is_dropped_oldest_exchange_first(tokenizer: Tokenizer) -> None:
 def test_a_text_model_goes_on_with_the_text(tokenizer: Tokenizer) -> None:
     ids = encode_prompt(tokenizer, [], "むかし", style="text", max_tokens=99)
     assert ids == [tokenizer.begin_id, *tokenizer.encode("むかし")]
+
+
+def test_lines_of_any_length_are_learned_from() -> None:
+    sentences = [f"犬は{number}匹です。" for number in range(30_000)]
+    lines = [Document(text=sentence) for sentence in sentences]
+    one_line = Document(text="".join(sentences) + "猫" * 9000 + "▅鳥▅")
+    assert len(one_line.text.encode()) > 500_000
+    tokenizer = train_tokenizer([one_line], 400)
+    symbols = {tokenizer.symbol(number) for number in range(tokenizer.vocab_size)}
+    assert {"犬", "匹", "猫"} <= {character for symbol in symbols for character in symbol}
+    beside_short_ones = train_tokenizer([*lines[:10], Document(text="鳥" * 400_000)], 400)
+    assert len(beside_short_ones.encode("鳥")) == 1  # not left out for its length
+
+
+def test_pieces_are_the_lines_cut_where_sentences_end() -> None:
+    lines = ["", "短い。", "文です。" * 3000, "a b" * 3000, "無" * 10_000, "前▅後"]
+    pieces = list(_pieces(lines))
+    assert "".join(pieces) == "".join(lines).replace("▅", "")
+    assert max(map(len, pieces)) <= 4096
+    assert all(piece.endswith(("。", " ", "b", "無", "前", "後", "")) for piece in pieces)
+    assert sum(piece.endswith("文です。") for piece in pieces) == 3
+
+
+def test_a_text_without_any_symbol_is_told_in_plain_words() -> None:
+    with pytest.raises(CorpusError, match="cannot carry a tokenizer of 400 symbols: add text") as caught:
+        train_tokenizer([Document(text="▅")], 400)
+    assert "INTERNAL" not in str(caught.value)

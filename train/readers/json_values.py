@@ -74,10 +74,10 @@ def _array_records(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
     while stream.peek():
         number = stream.number
         items = stream.items()
-        first = next(items, None)
-        if first is not None and is_message(first[1]):
+        first: tuple[int, Any] = next(items, (number, []))  # an empty array is an empty row
+        if is_message(first[1]):
             yield number, [first[1], *(item for _, item in items)]
-        elif first is not None:
+        else:
             yield first
             yield from items
 

@@ -13,6 +13,8 @@ from train.tally import LeftOut, Tally
 _RECORD = (
     '{"text": …}, {"question": …, "answer": …} or {"turns": [{"role": "user" or "assistant", "text": …}, …]}'
 )
+# Where an object may hold plain strings as its texts; under other names they may be anything.
+_CONTAINERS = ("data", "texts", "documents", "examples", "records", "rows", "items")
 
 
 def parse_record(record: Any, place: str, tally: Tally) -> Document | None:
@@ -33,11 +35,14 @@ def records_in(value: Any) -> Iterator[Any]:
 
 
 def _only_list(value: Mapping[str, Any]) -> list[Any] | None:
-    if any(shape.kind != "turns" for shape in shapes(tuple(value))):
+    known = shapes(tuple(value))
+    if any(shape.kind != "turns" for shape in known):
         return None
     lists = [entry for entry in value.values() if isinstance(entry, list) and entry]
-    holds_records = len(lists) == 1 and isinstance(lists[0][0], dict | list) and not is_message(lists[0][0])
-    return lists[0] if holds_records else None
+    nested = [entry for entry in lists if isinstance(entry[0], dict | list)]
+    if not nested and not known:
+        nested = [value[name] for name in _CONTAINERS if isinstance(value.get(name), list)]
+    return nested[0] if len(nested) == 1 and nested[0] and not is_message(nested[0][0]) else None
 
 
 def _document(record: Any, tally: Tally) -> Document | None:

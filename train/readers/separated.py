@@ -80,7 +80,8 @@ def _header(lines: Lines, first: Sequence[str], tally: Tally) -> list[str]:
 
 def _rows(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of the line that it ends in."""
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
+    parts = (f"{part}\n" for line in lines for part in line.split("\r"))  # as old spreadsheets end lines
+    reader = csv.reader(parts, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
             yield reader.line_num, row
@@ -100,11 +101,11 @@ def _delimiter(lines: Lines) -> str:
 
 
 def _first(lines: Lines) -> str:
-    return next((line for line in lines if line.strip()), "")
+    return next((line for line in lines if line.strip()), "").strip("\r").partition("\r")[0]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
 
 
 def _codec(lines: Lines) -> str:
