@@ -15,6 +15,7 @@ from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
 from train.interruption import INTERRUPTED
 from train.loop import TrainingError
+from train.place import require_place
 from train.processes import GroupError
 from train.remote import object_of, training_path, upload_checkpoint
 from train.run import follow, resume, start
@@ -53,6 +54,7 @@ def run(
             require_access(location)  # now, not after hours of training
             given = {**given, "checkpoint_path": str(training_path(location))}
         arguments = TrainingArguments(**{**preset, **given})
+        require_place(arguments.checkpoint_path)
         path = Path(arguments.checkpoint_path)
         if resuming and path.exists() and not state_path(path).exists():
             _check_finished(path, given)
