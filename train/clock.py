@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+_SCORES_SHARE, _SCORES_LEAST = 0.2, 10.0  # of the minutes, seconds
+
 
 class Clock:
     """Counts seconds, and tells which share of a run's minutes is over.
@@ -29,3 +31,14 @@ class Clock:
         if not self._limit:
             return 0.0
         return (self.seconds - self.first_step) / max(self._limit - self.first_step, 1e-9)
+
+    def score_deadline(self) -> float | None:
+        """Return until when (time.monotonic) text may be scored, None for a run that has no bound.
+
+        Scores may take a fifth of the minutes, or ten seconds where that is more; those after the last step
+        come on top of the minutes.
+        """
+        if not self._limit:
+            return None
+        most = max(_SCORES_SHARE * self._limit, _SCORES_LEAST)
+        return min(time.monotonic(), self._began + self._limit) + most

@@ -16,6 +16,7 @@ from train.corpus import CorpusError
 from train.interruption import INTERRUPTED
 from train.loop import TrainingError
 from train.parent import Parent
+from train.place import require_place
 from train.processes import GroupError
 from train.recipe import choose_preset
 from train.remote import object_of, training_path, upload_checkpoint
@@ -54,7 +55,9 @@ def run(
         if location:
             require_access(location)  # now, not after hours of training
             given = {**given, "checkpoint_path": str(training_path(location))}
-        path = Path(given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH))
+        place = given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH)
+        require_place(place)
+        path = Path(place)
         if resuming and path.exists() and not state_path(path).exists():
             _check_finished(path, given)
             say(f"{path}: the run has finished, there is nothing to go on with")

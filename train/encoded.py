@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -97,9 +98,23 @@ class EncodedDocuments:
         """Tokens that an epoch predicts: all but each document's first."""
         return int(self._index["length"].sum(dtype=np.int64)) - len(self)
 
+    def by_key(self) -> Iterator[EncodedDocument]:
+        """Yield the documents in the order of their keys: the first ones are a sample of all."""
+        return (self[int(number)] for number in self._order)
+
+    @property
+    def lengths_by_key(self) -> np.ndarray:
+        """The number of ids of each document, in the order of their keys, int64."""
+        lengths: np.ndarray = self.lengths[self._order]
+        return lengths
+
+    @property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self._index["key"], kind="stable")
+
     def sample(self, count: int) -> list[EncodedDocument]:
         """Return the `count` documents with the lowest keys, or all there are."""
-        return [self[int(number)] for number in np.argsort(self._index["key"], kind="stable")[:count]]
+        return list(islice(self.by_key(), count))
 
 
 def encode(documents: Iterable[Document], tokenizer: Tokenizer) -> EncodedDocuments:

@@ -16,6 +16,7 @@ from train.text_quality import TextQuality
 MOST_POINTS = 2000  # even: neighbours are joined in pairs
 MOST_EVALUATIONS = 100
 MOST_SAMPLINGS = 10
+_RECENT = 20  # points
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class History:
     def num_steps(self) -> int:
         """Steps so far."""
         return sum(point.num_steps for point in self.points)
+
+    @property
+    def recent_bits_per_token(self) -> float:
+        """Mean loss of the last points, 0 before the first one."""
+        last = self.points[-_RECENT:]
+        return sum(point.bits for point in last) / max(sum(point.num_tokens for point in last), 1)
 
     @property
     def tokens_seen(self) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
@@ -20,23 +20,21 @@ from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.data import Data
 from train.early_stopping import EarlyStopping, Kept, judge
-from train.encoded import EncodedDocument
 from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, epochs_text, is_due
 from train.interruption import deferred, heed
 from train.licences import summary
 from train.loop import StepReport, Trainer, TrainingError
-from train.precision import bits_per_char_by_precision
 from train.progress import ProgressBar
 from train.report import report_path, write_report
 from train.samples import DRAWN, Sample, take_samples
-from train.score import score
+from train.scorer import Scorer, describe, is_useless
 from train.state import TrainingState, state_path
 from train.summary import Summary
 from train.text_quality import TextQuality, measure, measure_documents
 
 _SAVE_EVERY_SECONDS = 60.0
-_TRAIN_SCORE_DOCUMENTS = 100
 _ASKED_QUESTIONS = 200  # of the text, the first ones
+_INTERRUPTED_SCORE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,8 @@ class Recorder:
         self._early_stopping = EarlyStopping(arguments.patience)
         self._epochs_done = float(trainer.position.epoch)
         self._at_epoch_end = trainer.position.epoch > 0 and trainer.position.batch == 0
+        self._is_interrupted = False
+        self._scorer = Scorer(trainer.model, data)
         self._parent: str | None = None
         self._history, self._metrics, self._tokens_per_second = History(), dict[str, Any](), 0
         if state:
@@ -110,24 +110,29 @@ class Recorder:
         if self._at_epoch_end:
             self._evaluate(is_last=self._trainer.is_finished)
             epochs = f"{report.position.epoch + 1}/{self._arguments.epochs}"
-            progress.say(f"epoch {epochs}: {_describe_scores(self._metrics)}")
+            progress.say(f"epoch {epochs}: {describe(self._metrics)}")
         if self._at_epoch_end or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
             self._save_state()
-            self._save_checkpoint(self._early_stopping.best or self._now())
+            if not self._is_useless:
+                self._save_checkpoint(self._early_stopping.best or self._now())
 
     def finish(self, say: Callable[[str], None], *, with_report: bool) -> Outcome:
         """Save what there is and tell where it lies; a finished run leaves no state to resume."""
+        self._is_interrupted = not self.is_over
         if not self._at_epoch_end:
             self._save_state()  # before its last evaluation, which a resumed run would not have made
             self._evaluate(is_last=True)
         if self.is_over:
             heed()  # the last scores and the report may take longer than who sent the signal waits
         kept = self._restore_best(say)
-        checkpoint = self._save_checkpoint(self._with_last_scores(kept))
+        last = self._scorer.last(self._score_deadline())
+        if last.complaint:
+            return self._give_up(last.complaint, say)
+        metrics = {**kept.metrics, **last.metrics, **self._answers()}
+        checkpoint = self._save_checkpoint(replace(kept, metrics=metrics))
         digest = weights_sha256(checkpoint.weights)
-        metrics = checkpoint.lineage["metrics"]
         done = "trained" if self.is_over else "interrupted (go on with --resume)"
-        say(f"{done} in {self._clock.seconds:.0f} s: {_describe_scores(metrics)}")
+        say(f"{done} in {self._clock.seconds:.0f} s: {describe(metrics)}")
         if "answers" in metrics:
             say(f"the questions of the text: {AnswerScore(**metrics['answers'])}")
         if self._data.licences:
@@ -139,6 +144,20 @@ class Recorder:
             state_path(self._path).unlink(missing_ok=True)
         say(f"checkpoint {self._path}, weights {digest[:12]}…")
         return Outcome(self.is_over, self._path, metrics, digest)
+
+    @property
+    def _is_useless(self) -> bool:
+        """Whether the last steps show a model that must not replace any other (docs/decisions.md)."""
+        guess = math.log2(self._data.tokenizer.vocab_size)
+        return is_useless(self._history.recent_bits_per_token, guess)
+
+    def _give_up(self, complaint: str, say: Callable[[str], None]) -> Outcome:
+        """Leave the checkpoint as it was. Raises TrainingError at a run's end: its state is of no use."""
+        if self.is_over:
+            state_path(self._path).unlink(missing_ok=True)
+            raise TrainingError(complaint)
+        say(f"interrupted; the checkpoint is left as it was, for {complaint}")
+        return Outcome(False, self._path, self._metrics, "")
 
     def fail(self, reason: str, say: Callable[[str], None]) -> None:
         """Leave a report of a run that cannot go on, and everything else as it is."""
@@ -160,23 +179,19 @@ class Recorder:
         self._trainer.model.load_state_dict(best.weights)
         return best
 
-    def _with_last_scores(self, kept: Kept) -> Kept:
-        last = {
-            "train_bits_per_char": self._score(self._data.train.sample(_TRAIN_SCORE_DOCUMENTS)),
-            "bits_per_char_by_precision": bits_per_char_by_precision(
-                self._trainer.model, self._data.validation
-            ),
-        }
-        answers = self._answers()
-        return replace(kept, metrics={**kept.metrics, **last, **({"answers": answers} if answers else {})})
-
-    def _answers(self) -> dict[str, int]:
+    def _answers(self) -> dict[str, Any]:
         """Return how the model answers what it was just taught, where that was learned by heart."""
-        if not self._arguments.rehearsal:
+        if not self._arguments.rehearsal or self._is_interrupted:
             return {}
         questions = list(islice(questions_of(self._data.corpus), _ASKED_QUESTIONS))
         network = copy.deepcopy(self._trainer.model).cpu().freeze()
-        return asdict(AnswerScore.of(ask(network, self._data.tokenizer, questions)))
+        return {"answers": asdict(AnswerScore.of(ask(network, self._data.tokenizer, questions)))}
+
+    def _score_deadline(self) -> float | None:
+        """Return until when text may be scored: who interrupts a run does not wait for long."""
+        if self._is_interrupted:
+            return time.monotonic() + _INTERRUPTED_SCORE_SECONDS
+        return self._clock.score_deadline()
 
     def _evaluate(self, *, is_last: bool) -> None:
         """Measure the model as it stands, judge it, and put it down if that is due."""
@@ -185,7 +200,7 @@ class Recorder:
         text = self._text_quality() if is_sampled or self._arguments.patience else None
         self._metrics = {
             "tokens_per_second": self._tokens_per_second,
-            "validation_bits_per_char": self._validation_score(),
+            **self._scorer.validation(self._score_deadline()),
             **({f"text_{name}": round(value, 4) for name, value in vars(text).items()} if text else {}),
         }
         if text and self._arguments.patience and (self._at_epoch_end or self._trainer.is_finished):
@@ -213,15 +228,6 @@ class Recorder:
     def _text_quality(self) -> TextQuality:
         samples = take_samples(self._trainer.model, self._data.tokenizer, self._data.style, DRAWN)
         return measure(sample.text for sample in samples)
-
-    def _score(self, documents: Iterable[EncodedDocument]) -> float:
-        value = score(self._trainer.model, documents).bits_per_char
-        if not math.isfinite(value):
-            raise TrainingError(f"the model has become useless, {value} bits per character: try a lower --lr")
-        return round(value, 4)
-
-    def _validation_score(self) -> float | None:
-        return self._score(self._data.validation) if len(self._data.validation) else None
 
     def _save_state(self) -> None:
         position = self._trainer.position
@@ -298,13 +304,3 @@ class Recorder:
             "parent": self._parent,
             "init_from": self._origin,
         }
-
-
-def _describe_scores(metrics: dict[str, Any]) -> str:
-    scores = {name: metrics.get(f"{name}_bits_per_char") for name in ("train", "validation")}
-    known = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
-    line = f"bits per character: {', '.join(known) or 'no text is held out'}"
-    if "text_repetition" in metrics:
-        line += f"; text: {metrics['text_repetition']:.0%} repeated"
-        line += f", {1 - metrics['text_validity']:.0%} broken characters"
-    return line

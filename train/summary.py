@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig
+from train.scorer import share_text
 
 Rows = list[tuple[str, str]]
 _PATHS = ("texts", "checkpoint_path", "tokenizer_path", "init_from")
@@ -39,8 +40,8 @@ class Summary:
     def scores(self) -> Rows:
         """Bits per character of each part that was scored."""
         parts = {
-            "held-out documents": self.metrics.get("validation_bits_per_char"),
-            "training documents (a sample)": self.metrics.get("train_bits_per_char"),
+            f"held-out documents{self._share('validation')}": self.metrics.get("validation_bits_per_char"),
+            f"training documents (a sample){self._share('train')}": self.metrics.get("train_bits_per_char"),
         }
         parts |= {
             f"held-out documents, served in {precision}": value
@@ -54,6 +55,10 @@ class Summary:
         names = {"known": "questions of the text", "exact": "answered exactly", "fitting": "fitting"}
         names |= {"refused": "refused", "broken": "with a broken character"}
         return [(names[name], str(counts[name])) for name in names if name in counts]
+
+    def _share(self, part: str) -> str:
+        share = share_text(part, self.metrics)
+        return f", {share}" if share else ""
 
     def sizes(self) -> Rows:
         """The network's shape and the effort."""

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 from model.tokenizer import Tokenizer
 from train.encoded import EncodedDocuments
@@ -44,7 +45,8 @@ def measure(texts: Iterable[str]) -> TextQuality:
 
 def measure_documents(documents: EncodedDocuments, tokenizer: Tokenizer) -> TextQuality:
     """Return the quality of the beginnings of some documents, for comparison."""
-    beginnings = (document.ids[:_REFERENCE_CHARACTERS] for document in documents.sample(_REFERENCE_DOCUMENTS))
+    first = islice(documents.by_key(), _REFERENCE_DOCUMENTS)
+    beginnings = (document.ids[:_REFERENCE_CHARACTERS] for document in first)
     return measure(tokenizer.decode(ids.tolist())[:_REFERENCE_CHARACTERS] for ids in beginnings)
 
 

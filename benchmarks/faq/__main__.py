@@ -45,9 +45,7 @@ class Faq:
         """Read FAQ.csv and FAQ.questions.jsonl."""
         lines = path.with_suffix(".questions.jsonl").read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines if line.strip()]
-        asked = [
-            (record["kind"], Question((), record["question"], record.get("answer"))) for record in records
-        ]
+        asked = [(each["kind"], Question((), each["question"], each.get("answer"))) for each in records]
         return cls(
             path,
             list(questions_of(read_documents([str(path)]))),

@@ -190,6 +190,53 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, text: str) -> None:
         assert error.startswith(f"train: {folder}: ")
 
 
+def test_a_checkpoint_path_that_is_no_file_s_is_refused_before_any_text_is_read(tmp_path: Path) -> None:
+    folder, file = tmp_path / "models", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("in the way")
+    for path, message in (
+        (
+            str(folder),
+            f"checkpoint_path '{folder}' is a folder; name a file in it, such as {folder}/",
+        ),
+        (f"{folder}/new/", f"checkpoint_path '{folder}/new/' is a folder; name a file in it"),
+        (".", "checkpoint_path '.' is a folder"),
+        ("/dev/null", "checkpoint_path '/dev/null' is no file that can be replaced"),
+        (f"{file}/deep/c.pt", f"{file}: is a file, there can be no folder of this name"),
+        ("/proc/c.pt", "/proc: "),
+    ):
+        for more in ([], ["--resume"]):
+            result = in_process("there-is-no-such-text.txt", *more, "--checkpoint_path", path)
+            assert last_line(result).startswith(f"train: {message}")
+            assert len(result.output.splitlines()) == 1
+    assert files(tmp_path) == {"models", "file"}
+    assert not files(folder)
+
+
+def _learning_rate_is_absurd(text: str, path: Path) -> str:
+    done = train(text, *_QUIET, "--lr=10", "--checkpoint_path", str(path))
+    assert done.returncode == 1, done.stderr
+    *_, line = done.stderr.splitlines()
+    assert [each for each in done.stderr.splitlines() if "useless" in each] == [line]
+    return line
+
+
+def test_a_model_that_is_worse_than_a_guess_replaces_nothing(
+    text: str, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    path, earlier = earlier_checkpoint(tmp_path / "earlier", tokenizer)
+    for each in (path, tmp_path / "new" / "c.pt"):
+        line = _learning_rate_is_absurd(text, each)
+        assert line.startswith("train: the model has become useless, ")
+        assert line.endswith(": try a lower --lr")
+        assert not state_path(each).exists()  # else `serve` would go on with it
+    assert file_sha256(path) == earlier
+    load_whole(path)
+    assert files(tmp_path / "new") == {".c.pt.lock", "c.tokens"}
+    packaging = ["--checkpoint_path", str(tmp_path / "new" / "c.pt"), "--model_store", str(tmp_path)]
+    assert "there is no checkpoint" in last_line(CliRunner().invoke(package.main, packaging))
+
+
 def _truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -145,6 +145,20 @@ def test_a_run_of_some_minutes_fits_its_schedule_to_them(corpus: str, tmp_path: 
     assert max(logged(path, "validation/bits_per_char")) == max(logged_losses(path))  # the last step's
 
 
+def test_a_run_of_some_minutes_ends_in_time_however_long_its_documents(tmp_path: Path) -> None:
+    text, path = tmp_path / "text.txt", tmp_path / "c.pt"
+    document = "".join(chr(0x3041 + n * n % 83) for n in range(1_000_003))
+    text.write_text("\n\n".join([document, "短い。", document[::-1], "終わり。"]))
+    minutes = ["--minutes=0.1", "--epochs=1000", "--report=false", "--vocab_size=400"]
+    done = train(str(text), "--checkpoint_path", str(path), *minutes, "--validation_fraction=0.5")
+    assert done.returncode == 0, done.stderr
+    took = re.search(r"trained in (\d+) s: .*scored on ([\d,]+) of [\d,]+ tokens", done.stderr)
+    assert took is not None, done.stderr
+    assert int(took.group(1)) < 60  # what is beside the scores takes as long as it takes
+    scored, of = Checkpoint.load(path).lineage["metrics"]["validation_scored_tokens"]
+    assert 0 < scored < of
+
+
 def test_a_run_that_finds_no_better_model_ends_with_its_best(corpus: str, tmp_path: Path) -> None:
     """Learning by heart: the held-out score gets worse, soon enough to see it."""
     arguments = [corpus, *_SIZES, "--epochs=60", "--patience=2", "--lr=0.05", "--validation_fraction=0.3"]

@@ -34,6 +34,16 @@ def test_a_run_without_minutes_has_no_share(now: list[float]) -> None:
     assert clock.share() == 0
 
 
+def test_scores_end_a_fifth_of_the_minutes_after_them_or_ten_seconds(now: list[float]) -> None:
+    assert Clock(minutes=0).score_deadline() is None
+    long, short = Clock(minutes=10), Clock(minutes=0.1)
+    assert (long.score_deadline(), short.score_deadline()) == (1120, 1006 + 10 - 6)
+    now[0] += 590
+    assert long.score_deadline() == 1590 + 120
+    now[0] += 50  # the last step is over
+    assert (long.score_deadline(), short.score_deadline()) == (1000 + 600 + 120, 1000 + 6 + 10)
+
+
 def test_a_break_between_two_sittings_does_not_count(now: list[float]) -> None:
     before = Clock(minutes=2)
     now[0] += 20
