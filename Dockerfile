@@ -1,5 +1,6 @@
 # NeuroQ's images (docs/docker.md):
-#   docker build .                         the server with checkpoints/ in it
+#   docker build .                         the server with the model that NeuroQ ships, or with your own:
+#     --build-arg CHECKPOINT=checkpoints/mine.pt
 #   docker build --target server .         the server alone; the archive comes from a volume
 #   docker build --target train .          offline training
 # CUDA: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130, and `--gpus all` when it runs.
@@ -35,16 +36,18 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
  && pip install --no-cache-dir --disable-pip-version-check ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
       -r requirements/serve.txt -r requirements/java.txt
 
-# --- pattern A: the archive of the checkpoint in checkpoints/, with the native decoder --------------------
+# --- pattern A: the archive of a checkpoint, with the native decoder -----------------------------------------
 FROM venv AS archive
 COPY model model
 COPY handler handler
 COPY storage storage
 COPY train train
-COPY checkpoints checkpoints
+ARG CHECKPOINT=pretrained/neuroq.pt
+COPY ${CHECKPOINT} checkpoint.pt
 ARG PROFILE=continuous
 ARG VERSION=1.0
-RUN python -m train.package --profile "$PROFILE" --version "$VERSION" --output /models/neuroq.mar
+RUN python -m train.package --checkpoint_path checkpoint.pt --profile "$PROFILE" --version "$VERSION" \
+      --output /models/neuroq.mar
 
 # What only building needs goes: pip, headers, the tests of packages.
 FROM venv AS runtime
@@ -63,6 +66,7 @@ COPY handler handler
 COPY storage storage
 COPY train train
 COPY corpus corpus
+COPY pretrained pretrained
 USER 10001:0
 # Checkpoints and reports come out here.
 WORKDIR /work

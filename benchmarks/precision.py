@@ -11,7 +11,6 @@ import torch
 
 from benchmarks.machine import as_markdown, describe
 from benchmarks.markdown import table
-from model.checkpoint import Checkpoint, tokenizer_path
 from model.decoder import Decoder, Row
 from model.native.decoder import NativeDecoder
 from model.network import NeuroQ
@@ -23,6 +22,7 @@ from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import Document, read_documents
 from train.encoded import encode
 from train.precision import bits_per_char_by_precision
+from train.remote import open_checkpoint
 
 NUM_PROMPTS, NUM_NEW_TOKENS, MAX_PROMPT_TOKENS = 50, 200, 50
 TIE = 1e-5  # a float32 logit of 10 has an error of about 3e-6
@@ -70,13 +70,11 @@ def prompts_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[list
 def main(texts: tuple[str, ...], checkpoint_path: str, output: str) -> None:
     """Measure a checkpoint on TEXTS that it was not trained on (files as for train)."""
     torch.set_num_threads(1)
-    path = Path(checkpoint_path)
-    checkpoint, tokenizer = Checkpoint.load(path), Tokenizer.load(tokenizer_path(path))
-    checkpoint.check_tokenizer(tokenizer)
+    opened = open_checkpoint(checkpoint_path)
     documents = read_documents(texts)
-    network = checkpoint.build().freeze()
-    scores = bits_per_char_by_precision(network, encode(documents, tokenizer))
-    prompts = prompts_of(documents, tokenizer)
+    network = opened.checkpoint.build().freeze()
+    scores = bits_per_char_by_precision(network, encode(documents, opened.tokenizer))
+    prompts = prompts_of(documents, opened.tokenizer)
     same, ties = compare_greedy_texts(network, prompts)
     page = _page(scores, (same, ties, len(prompts)), sum(d.num_characters for d in documents))
     Path(output).mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from server.mirror import fetch_archives
 from server.ports import require_free_ports
 from server.process import start, stop, wait_until_ready
 from server.releases import Release, read_releases
-from server.settings import BACKGROUND, DEFAULT_CHECKPOINT, Mode, Settings
+from server.settings import BACKGROUND, DEFAULT_CHECKPOINT, SHIPPED_CHECKPOINT, Mode, Settings
 from server.state import ServerState, read_state
 from server.status import Status, read_status
 from storage.location import is_remote
@@ -31,7 +31,7 @@ WELCOME_PROMPT, WELCOME_SESSION = "こんにちは", "welcome"
 
 
 def serve(settings: Settings, version: str) -> None:
-    """Train and package where needed, start, wait, and show what to do next."""
+    """Package where needed, start, wait, and show what to do next."""
     with only_one(settings.run_dir):
         if _is_running(settings):
             click.echo(f"Already running from {settings.run_dir}.")
@@ -70,15 +70,15 @@ def make_archive(settings: Settings, version: str) -> None:
     if is_remote(checkpoint):
         click.echo(f"Fetching {checkpoint} …", err=True)
     else:
-        _train_where_needed(Path(checkpoint))
+        checkpoint = str(_whole_checkpoint(Path(checkpoint)))
     settings.model_store.mkdir(parents=True, exist_ok=True)
     places = ["--checkpoint_path", checkpoint, "--model_store", str(settings.model_store)]
     options = ["--profile", settings.profile, "--version", version, "--if-changed"]
     click.echo(module_output("train.package", *places, *options), nl=False)
 
 
-def _train_where_needed(checkpoint: Path) -> None:
-    """Finish an interrupted training, or train the built-in model, but not in place of one that was named."""
+def _whole_checkpoint(checkpoint: Path) -> Path:
+    """Return the checkpoint to serve, whole: the shipped one while there is none at the default path."""
     interrupted = checkpoint.with_suffix(".state.pt")  # train removes it when it is done
     if interrupted.exists():
         click.echo(f"Training was interrupted: going on with it. (Without {interrupted} it would be served.)")
@@ -86,8 +86,9 @@ def _train_where_needed(checkpoint: Path) -> None:
     elif not checkpoint.exists():
         if checkpoint != ROOT / DEFAULT_CHECKPOINT:
             raise ServerError(f"there is no checkpoint at {checkpoint}")
-        click.echo(f"No checkpoint at {checkpoint}: training on the built-in corpus.")
-        run_module("train", "--preset", "builtin", "--checkpoint_path", str(checkpoint))
+        checkpoint = ROOT / SHIPPED_CHECKPOINT
+        click.echo(f"Serving the model that NeuroQ ships ({SHIPPED_CHECKPOINT}).")
+    return checkpoint
 
 
 def tell_release(settings: Settings, release: Release) -> None:

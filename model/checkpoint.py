@@ -18,10 +18,12 @@ from model.files import replace_files
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = (1, 2)  # the first had no tokenizer in it: it lies beside the file
 CHECKPOINT_NAME = "neuroq_checkpoint.pt"
 TOKENIZER_NAME = "neuroq_tokenizer.model"
 _KEYS = {"format_version", "config", "model", "tokenizer_sha256", "lineage"}
+_TOKENIZER = "tokenizer_model"
 
 
 class CheckpointError(ValueError):
@@ -30,8 +32,9 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network with its lineage.
+    """A trained network with its tokenizer and its lineage.
 
+    `tokenizer_model` is the content of the tokenizer's file; empty where it lies beside the checkpoint.
     `lineage` is a plain dictionary: code version, when it was trained, the data and its fingerprint, the
     training arguments, the metrics, and the parent checkpoint if it continued one.
     """
@@ -40,9 +43,14 @@ class Checkpoint:
     weights: dict[str, Tensor]
     tokenizer_sha256: str
     lineage: dict[str, Any] = field(default_factory=dict)
+    tokenizer_model: bytes = b""
 
-    def save(self, path: Path, tokenizer: Tokenizer | None = None) -> None:
-        """Replace the file, and the tokenizer beside it when one is given: both or none. Raises OSError."""
+    def save(self, path: Path) -> None:
+        """Replace the file. Raises OSError.
+
+        Under the seed's name for a checkpoint the tokenizer is replaced with it, under the seed's name, too:
+        both or none.
+        """
         values = {
             "format_version": FORMAT_VERSION,
             "config": self.config.to_dict(),
@@ -50,18 +58,20 @@ class Checkpoint:
             "tokenizer_sha256": self.tokenizer_sha256,
             "lineage": self.lineage,
         }
+        if self.tokenizer_model:
+            values[_TOKENIZER] = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
         writers = {path: tensor_writer(values)}
-        if tokenizer:
-            writers[tokenizer_path(path)] = lambda file: file.write(tokenizer.model_bytes)
+        if self.tokenizer_model and path.name == CHECKPOINT_NAME:
+            writers[tokenizer_path(path)] = lambda file: file.write(self.tokenizer_model)
         replace_files(writers)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Read a file. Raises CheckpointError with the reason."""
         values = read_tensors(path)
-        if set(values) != _KEYS:
+        if set(values) - {_TOKENIZER} != _KEYS:
             raise CheckpointError(f"{path} is not a NeuroQ checkpoint")
-        if values["format_version"] != FORMAT_VERSION:
+        if values["format_version"] not in _READABLE:
             raise CheckpointError(
                 f"{path} has checkpoint format {values['format_version']}, this code reads {FORMAT_VERSION}"
             )
@@ -69,7 +79,17 @@ class Checkpoint:
             config = ModelConfig.from_dict(values["config"])
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{path} has a configuration that this code cannot use: {error}") from error
-        return cls(config, values["model"], values["tokenizer_sha256"], values["lineage"])
+        tokenizer = values[_TOKENIZER].numpy().tobytes() if _TOKENIZER in values else b""
+        return cls(config, values["model"], values["tokenizer_sha256"], values["lineage"], tokenizer)
+
+    def open_tokenizer(self, path: Path | None = None) -> Tokenizer:
+        """Return the tokenizer of the file at `path`, without one that of the checkpoint itself.
+
+        Raises TokenizerError, and CheckpointError when it is not the one of the training.
+        """
+        tokenizer = Tokenizer.load(path) if path else Tokenizer(self.tokenizer_model)
+        self.check_tokenizer(tokenizer)
+        return tokenizer
 
     def check_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Raise CheckpointError unless this checkpoint was trained with exactly this tokenizer."""
@@ -96,7 +116,7 @@ class Checkpoint:
 
 
 def tokenizer_path(checkpoint_path: Path) -> Path:
-    """Return where the tokenizer of a checkpoint lies: beside it."""
+    """Return where a tokenizer lies that is not in its checkpoint: beside it."""
     return checkpoint_path.parent / TOKENIZER_NAME
 
 
@@ -114,7 +134,8 @@ def weights_sha256(weights: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from server.errors import SettingsError
 from storage.location import is_remote, parse_folder, parse_object
 
 DEFAULT_CHECKPOINT = "checkpoints/neuroq_checkpoint.pt"
+SHIPPED_CHECKPOINT = "pretrained/neuroq.pt"  # what is served while there is none at the default path
 PROFILES = ("continuous", "workers")
 LOOPBACK = "127.0.0.1"
 # TorchServe's own pattern for addresses has no room for IPv6.

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from train import interruption
 from train.arguments import PRECISIONS, PRESETS, TrainingArguments
 
 _HELP = {
@@ -25,9 +26,12 @@ _HELP = {
     "optimizer": "muon for the inner matrices and AdamW for the rest, or adamw for all.",
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
+    "vary": "Put users' turns in other words: preambles, politeness, question marks.",
+    "rehearsal": "Share of the training text that is built-in dialogues, which a model must not forget.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",
     "checkpoint_path": "Where the checkpoint goes, the tokenizer beside it; s3:// and gs://, too.",
     "tokenizer_path": "Use this tokenizer instead of training one.",
+    "init_from": "Start from a checkpoint's weights, tokenizer and shape: a path, s3://, gs://, or builtin.",
     "vocab_size": "Symbols of the tokenizer, fewer when the text cannot carry them.",
     "validation_fraction": "Share of the documents that is held out.",
     "precision": "|".join(PRECISIONS) + "; auto takes bf16 where the processor has it.",
@@ -60,7 +64,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(name="train")
 @click.argument("texts", nargs=-1)
 @click.option("--texts", "more_texts", multiple=True, help="The same as TEXTS; may be repeated.")
-@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="seed", show_default=True)
+@click.option(
+    "--preset", type=click.Choice(sorted(PRESETS)), help="Default: seed; tune for a small text of your own."
+)
 @click.option("--resume", "resuming", is_flag=True, help="Go on with this checkpoint's run, or begin it.")
 @click.option("--report", type=bool, default=True, show_default=True, help="Write a report at the end.")
 @click.option(
@@ -74,7 +80,7 @@ def main(
     /,
     texts: tuple[str, ...],
     more_texts: tuple[str, ...],
-    preset: str,
+    preset: str | None,
     resuming: bool,
     report: bool,
     progress_file: Path | None,
@@ -101,7 +107,7 @@ def main(
         given["texts"] = (*texts, *more_texts)
     status = command.run(
         given,
-        PRESETS[preset],
+        preset,
         _say,
         resuming=resuming,
         with_report=report,
@@ -115,4 +121,4 @@ def _say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

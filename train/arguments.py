@@ -16,6 +16,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "lr": (1e-8, 10.0),
     "matrix_lr": (1e-8, 10.0),
     "join": (0.0, 1.0),
+    "rehearsal": (0.0, 0.99),
     "seq_length": (8, 65_536),
     "vocab_size": (300, 1_000_000),
     "validation_fraction": (0.0, 0.9),
@@ -51,9 +52,12 @@ class TrainingArguments:
     seq_length: int = 48
     checkpoint_path: str = DEFAULT_CHECKPOINT_PATH
     tokenizer_path: str | None = None
+    init_from: str | None = None
     vocab_size: int = 8000
     validation_fraction: float = 0.05
     join: float = 0.5
+    vary: bool = False
+    rehearsal: float = 0.0
     embed_dim: int = 128
     num_heads: int = 4
     num_layers: int = 3
@@ -127,6 +131,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "matrix_lr": 0.01,
         "dropout": 0.0,
         "validation_fraction": 0.001,
+    },
+    # A small text within two minutes: from the shipped model, in many wordings, beside built-in dialogues.
+    "tune": {
+        "init_from": "builtin",
+        "epochs": 1,
+        "batch_size": 8,
+        "lr": 0.003,
+        "matrix_lr": 0.01,
+        "dropout": 0.0,
+        "word_dropout": 0.1,
+        "vary": True,
+        "rehearsal": 0.5,
+        "validation_fraction": 0.0,
     },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {

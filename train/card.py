@@ -27,6 +27,7 @@ def model_card(summary: Summary) -> str:
         "## Scores",
         "Bits per character; lower is better. Held-out documents took no part in training.",
         _table("text", "bits per character", summary.scores()),
+        *(["## Answers", _table("", "", summary.answers())] if summary.answers() else []),
         "## Sizes",
         _table("", "", summary.sizes()),
         "## Lineage",

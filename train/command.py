@@ -13,10 +13,13 @@ from storage.upload import require_access
 from train import torchrun
 from train.arguments import DEFAULT_CHECKPOINT_PATH, TrainingArguments
 from train.corpus import CorpusError
+from train.interruption import INTERRUPTED
 from train.loop import TrainingError
+from train.parent import Parent
 from train.processes import GroupError
+from train.recipe import choose_preset
 from train.remote import object_of, training_path, upload_checkpoint
-from train.run import INTERRUPTED, follow, resume, start
+from train.run import follow, resume, start
 from train.state import TrainingState, state_path
 
 _FAILURES = (
@@ -32,7 +35,7 @@ _FAILURES = (
 
 def run(
     given: Mapping[str, Any],
-    preset: Mapping[str, Any],
+    preset: str | None,
     say: Callable[[str], None],
     *,
     resuming: bool,
@@ -51,8 +54,7 @@ def run(
         if location:
             require_access(location)  # now, not after hours of training
             given = {**given, "checkpoint_path": str(training_path(location))}
-        arguments = TrainingArguments(**{**preset, **given})
-        path = Path(arguments.checkpoint_path)
+        path = Path(given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH))
         if resuming and path.exists() and not state_path(path).exists():
             _check_finished(path, given)
             say(f"{path}: the run has finished, there is nothing to go on with")
@@ -61,7 +63,8 @@ def run(
             if run:
                 outcome = resume(run, say, with_report=with_report, progress_path=progress_path)
             else:
-                outcome = start(arguments, say, with_report=with_report, progress_path=progress_path)
+                beginning = _begun(given, preset, say)
+                outcome = start(*beginning, say, with_report=with_report, progress_path=progress_path)
             if not outcome.finished:
                 return INTERRUPTED
         if location:
@@ -74,6 +77,15 @@ def run(
         say(f"train: {error.filename or ''}: {error.strerror or error}")
         return 1
     return 0
+
+
+def _begun(
+    given: Mapping[str, Any], preset: str | None, say: Callable[[str], None]
+) -> tuple[TrainingArguments, Parent | None]:
+    """Return the arguments of a new run, and the checkpoint that it starts from."""
+    wanted = {**choose_preset(preset, given, say), **given}
+    parent = Parent.open(wanted["init_from"]) if wanted.get("init_from") else None
+    return TrainingArguments(**{**wanted, **(parent.arguments(given) if parent else {})}), parent
 
 
 def _resumed(path: Path, given: Mapping[str, Any], say: Callable[[str], None]) -> TrainingState | None:

@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 
-from model.checkpoint import Checkpoint, CheckpointError, tokenizer_path
+from model.checkpoint import Checkpoint, CheckpointError
 from model.tokenizer import TokenizerError
+from train import interruption
 from train.arguments import TrainingArguments
 from train.corpus import BUILT_IN, STANDARD_INPUT, CorpusError, Document, fingerprint, read_documents, split
-from train.evaluate import evaluate_documents
+from train.evaluate import evaluate
+from train.remote import open_checkpoint
 
 
 def held_out(checkpoints: Iterable[Checkpoint]) -> list[Document]:
@@ -55,12 +57,11 @@ def _parts(lineage: dict[str, Any]) -> tuple[list[Document], list[Document]]:
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="Compare on this text; nobody checks who has seen it.")
 def main(checkpoints: tuple[Path, ...], texts: tuple[str, ...]) -> None:
-    """Print the bits per character of each of CHECKPOINTS as a JSON list; tokenizers lie beside them."""
+    """Print the bits per character of each of CHECKPOINTS as a JSON list."""
     try:
-        documents = (
-            read_documents(texts) if texts else held_out(Checkpoint.load(path) for path in checkpoints)
-        )
-        results = [evaluate_documents(path, tokenizer_path(path), documents) for path in checkpoints]
+        opened = [open_checkpoint(str(path)) for path in checkpoints]
+        documents = read_documents(texts) if texts else held_out(each.checkpoint for each in opened)
+        results = [evaluate(each, documents) for each in opened]
     except (CheckpointError, TokenizerError, CorpusError) as error:
         hint = "" if texts else "; --text FILE names one to compare on"
         click.echo(f"compare: {error}{hint if isinstance(error, CorpusError) else ''}", err=True)
@@ -69,4 +70,4 @@ def main(checkpoints: tuple[Path, ...], texts: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

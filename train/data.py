@@ -11,19 +11,23 @@ from typing import Any
 from model.dialogue import Style
 from model.tokenizer import Tokenizer
 from train.arguments import TrainingArguments
+from train.aside import aside
 from train.corpus import BUILT_IN, Corpus, files_of
 from train.document import CorpusError
 from train.encoded import EncodedDocument, EncodedDocuments
 from train.licences import licences_of
+from train.mixture import Mixture, mixture_key
 from train.survey import SAMPLE_CHARACTERS, Survey, survey
+from train.symbols import warn_of_missing
 from train.token_cache import CacheKey, TokenCache, cache_path, find_cache, write_cache
 from train.tokenizer import affordable_vocab_size, train_tokenizer
 
 
 @dataclass(frozen=True)
 class Data:
-    """The documents of a run as token ids, with the tokenizer that made them."""
+    """The documents of a run as token ids, with the tokenizer that made them, and the text itself."""
 
+    corpus: Corpus
     cache: TokenCache
     fingerprint: str
     tokenizer: Tokenizer
@@ -75,7 +79,7 @@ def _cached(
     cache = find_cache(path, key)
     if cache is None or cache.stamp != corpus.stamp:
         return None
-    return Data(cache, fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+    return Data(corpus, cache, fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
 
 
 def _read(
@@ -89,31 +93,47 @@ def _read(
     say(str(corpus.tally))
     if share > 0 and not found.held_out:
         say(f"nothing is held out: no document is so small a part of the text as {share:.2%}")
+    if arguments.init_from and tokenizer:
+        warn_of_missing(corpus, tokenizer, say)
     tokenizer = tokenizer or _train_tokenizer(found, arguments.vocab_size, say)
     path, key = _place(arguments, found.fingerprint, tokenizer)
     cache = find_cache(path, key) or write_cache(
-        path, key, _encoded(corpus, found, tokenizer), vocab_size=tokenizer.vocab_size, stamp=stamp
+        path,
+        key,
+        _encoded(corpus, found, tokenizer, Mixture.of(arguments, corpus)),
+        vocab_size=tokenizer.vocab_size,
+        stamp=stamp,
     )
-    return Data(cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
+    return Data(corpus, cache, found.fingerprint, tokenizer, licences_of(files_of(corpus.sources)))
 
 
 def _place(arguments: TrainingArguments, fingerprint: str, tokenizer: Tokenizer) -> tuple[Path, CacheKey]:
-    key = CacheKey(fingerprint, arguments.validation_fraction, tokenizer.sha256)
+    key = CacheKey(fingerprint, arguments.validation_fraction, tokenizer.sha256, mixture_key(arguments))
     return cache_path(Path(arguments.checkpoint_path)), key
 
 
 def _train_tokenizer(found: Survey, vocab_size: int, say: Callable[[str], None]) -> Tokenizer:
-    tokenizer = train_tokenizer(found.sample, affordable_vocab_size(vocab_size, found.sample))
+    say(f"training the tokenizer on {sum(d.num_characters for d in found.sample):,} characters")
+    affordable = affordable_vocab_size(vocab_size, found.sample)
+    tokenizer = aside(lambda: train_tokenizer(found.sample, affordable))
     if tokenizer.vocab_size < vocab_size:
         say(f"the text carries {tokenizer.vocab_size} symbols, not {vocab_size}")
     return tokenizer
 
 
-def _encoded(corpus: Corpus, found: Survey, tokenizer: Tokenizer) -> Iterator[tuple[EncodedDocument, bool]]:
+def _encoded(
+    corpus: Corpus, found: Survey, tokenizer: Tokenizer, mixture: Mixture
+) -> Iterator[tuple[EncodedDocument, bool]]:
     """Yield each document and whether it is held out. Raises CorpusError unless it is the surveyed text."""
     digest = hashlib.sha256()
     for document in corpus:
         digest.update(document.digest)
-        yield EncodedDocument.of(document, tokenizer), document.key in found.held_out
+        if document.key in found.held_out:
+            yield EncodedDocument.of(document, tokenizer), True
+        else:
+            for copy in mixture.copies(document):
+                yield EncodedDocument.of(copy, tokenizer), False
+    for document in mixture.rehearsed():
+        yield EncodedDocument.of(document, tokenizer), False
     if digest.hexdigest() != found.fingerprint:
         raise CorpusError("the text changed while it was read")

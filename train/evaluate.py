@@ -1,67 +1,101 @@
-"""Measure a checkpoint on text: python -m train.evaluate TEXT… [--checkpoint_path PATH]."""
+"""Measure a checkpoint on text, or by its answers: python -m train.evaluate TEXT… [--answers FILE]."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import click
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, file_sha256
-from model.tokenizer import Tokenizer, TokenizerError
+from model.checkpoint import CheckpointError, file_sha256
+from model.tokenizer import TokenizerError
 from storage.errors import StorageError
+from train import interruption
+from train.answers import Answer, AnswerScore, ask, foreign_questions, questions_of
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
-from train.remote import checkpoint_files
+from train.remote import OpenedCheckpoint, open_checkpoint
 from train.score import score
 
 
-def evaluate(checkpoint_path: Path, tokenizer_file: Path, texts: tuple[str, ...]) -> dict[str, object]:
-    """Return the score of a checkpoint on text files, folders or `-`, as a plain dictionary."""
-    return evaluate_documents(checkpoint_path, tokenizer_file, read_documents(texts))
-
-
-def evaluate_documents(
-    checkpoint_path: Path, tokenizer_file: Path, documents: list[Document]
-) -> dict[str, object]:
+def evaluate(opened: OpenedCheckpoint, documents: list[Document]) -> dict[str, object]:
     """Return the score of a checkpoint on documents, as a plain dictionary."""
-    checkpoint = Checkpoint.load(checkpoint_path)
-    tokenizer = Tokenizer.load(tokenizer_file)
-    checkpoint.check_tokenizer(tokenizer)
-    model = checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
-    result = score(model, (EncodedDocument.of(document, tokenizer) for document in documents))
+    model = opened.checkpoint.build().to("cuda" if torch.cuda.is_available() else "cpu")
+    result = score(model, (EncodedDocument.of(document, opened.tokenizer) for document in documents))
     return {
         "bits_per_char": round(result.bits_per_char, 4),
         "characters": result.num_characters,
         "tokens": result.num_tokens,
         "documents": len(documents),
-        "context_length": checkpoint.config.context_length,
-        "checkpoint_path": str(checkpoint_path),
-        "checkpoint_sha256": file_sha256(checkpoint_path),
+        "context_length": opened.checkpoint.config.context_length,
+        "checkpoint_path": str(opened.path),
+        "checkpoint_sha256": file_sha256(opened.path),
     }
 
 
+def evaluate_answers(
+    opened: OpenedCheckpoint, known: Sequence[str], foreign: Sequence[str], show: Callable[[Answer], None]
+) -> dict[str, object]:
+    """Return how a checkpoint answers the questions of files, as a plain dictionary.
+
+    `show` is given each answer that is not right.
+    """
+    questions = [
+        *(questions_of(read_documents(known)) if known else ()),
+        *(foreign_questions(read_documents(foreign)) if foreign else ()),
+    ]
+    answers = ask(opened.checkpoint.build().freeze(), opened.tokenizer, questions)
+    for answer in answers:
+        if not answer.is_right:
+            show(answer)
+    return asdict(AnswerScore.of(answers))
+
+
 @click.command(name="evaluate")
-@click.argument("texts", nargs=-1, required=True)
+@click.argument("texts", nargs=-1)
+@click.option("--answers", multiple=True, metavar="FILE", help="Judge the replies to a file's questions.")
+@click.option(
+    "--foreign", multiple=True, metavar="FILE", help="Questions that should be refused, one a line."
+)
 @click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
 @click.option(
-    "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: beside the checkpoint."
+    "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: the one in the checkpoint."
 )
-def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | None) -> None:
-    """Print the bits per character of a checkpoint on TEXTS as JSON.
+def main(
+    texts: tuple[str, ...],
+    answers: tuple[str, ...],
+    foreign: tuple[str, ...],
+    checkpoint_path: str,
+    tokenizer_file: str | None,
+) -> None:
+    """Print the bits per character of a checkpoint on TEXTS as JSON, and how it answers.
 
-    TEXTS are .txt or .jsonl files, folders of them, or - for standard input.
+    TEXTS and FILE are whatever can be trained on. With --answers the model's replies are compared with those
+    of a file: exact, fitting, refused. Replies that are not right go to standard error.
     """
+    if not (texts or answers or foreign):
+        raise click.UsageError("give TEXTS, --answers FILE or --foreign FILE")
+    result: dict[str, object] = {}
     try:
-        result = evaluate(*checkpoint_files(checkpoint_path, tokenizer_file), texts)
+        opened = open_checkpoint(checkpoint_path, tokenizer_file)
+        if texts:
+            result |= evaluate(opened, read_documents(texts))
+        if answers or foreign:
+            result |= {"answers": evaluate_answers(opened, answers, foreign, _show)}
     except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(result, ensure_ascii=False, indent=1))
 
 
+def _show(answer: Answer) -> None:
+    wanted = answer.question.wanted or "(a refusal)"
+    click.echo(f"{answer.question.text} → {answer.reply} [wanted: {wanted}]", err=True)
+
+
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

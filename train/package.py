@@ -15,20 +15,15 @@ from pathlib import Path
 
 import click
 
-from model.checkpoint import (
-    CHECKPOINT_NAME,
-    TOKENIZER_NAME,
-    Checkpoint,
-    CheckpointError,
-    file_sha256,
-)
+from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, CheckpointError, file_sha256
 from model.native import build
-from model.tokenizer import Tokenizer, TokenizerError
+from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from storage.location import Location, is_remote, parse_object
 from storage.upload import upload
+from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
-from train.remote import checkpoint_files
+from train.remote import OpenedCheckpoint, open_checkpoint
 
 MODEL_NAME = "neuroq"
 PROFILES = {"continuous": "model-config.yaml", "workers": "model-config.workers.yaml"}
@@ -46,24 +41,17 @@ class PackageError(RuntimeError):
 class Package:
     """What goes into one archive."""
 
-    checkpoint: Path
-    tokenizer: Path
+    source: OpenedCheckpoint
     version: str
     profile: str
-
-    def check(self) -> None:
-        """Raise CheckpointError or TokenizerError unless checkpoint and tokenizer are there and fit."""
-        checkpoint = Checkpoint.load(self.checkpoint)
-        checkpoint.check_tokenizer(Tokenizer.load(self.tokenizer))
-        checkpoint.build()
 
     def record(self) -> dict[str, str]:
         """Return what identifies the archive's content."""
         return {
             "version": self.version,
             "profile": self.profile,
-            "checkpoint_sha256": file_sha256(self.checkpoint),
-            "tokenizer_sha256": file_sha256(self.tokenizer),
+            "checkpoint_sha256": file_sha256(self.source.path),
+            "tokenizer_sha256": self.source.tokenizer.sha256,
             "code_sha256": _code_sha256(),
         }
 
@@ -85,8 +73,8 @@ class Package:
                 target = content / path.relative_to(_ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-        shutil.copyfile(self.checkpoint, content / CHECKPOINT_NAME)
-        shutil.copyfile(self.tokenizer, content / TOKENIZER_NAME)
+        shutil.copyfile(self.source.path, content / CHECKPOINT_NAME)
+        (content / TOKENIZER_NAME).write_bytes(self.source.tokenizer.model_bytes)
         shutil.copyfile(_ROOT / "handler" / PROFILES[self.profile], content / "model-config.yaml")
         (content / RECORD).write_text(json.dumps(self.record(), indent=1))
 
@@ -151,7 +139,7 @@ def _check_version(_context: click.Context, _option: click.Parameter, value: str
 
 @click.command(name="package")
 @click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
-@click.option("--tokenizer_path", "--tokenizer-path", "tokenizer", help="Default: beside the checkpoint.")
+@click.option("--tokenizer_path", "--tokenizer-path", "tokenizer", help="Default: the one in the checkpoint.")
 @click.option("--version", default="1.0", show_default=True, callback=_check_version)
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="continuous", show_default=True)
 @click.option("--model_store", "--model-store", default="model_store", show_default=True)
@@ -173,8 +161,9 @@ def main(
     target = output or f"{model_store.rstrip('/')}/{MODEL_NAME}.mar"
     try:
         location = parse_object(target) if is_remote(target) else None
-        package = Package(*checkpoint_files(checkpoint_path, tokenizer), version, profile)
-        package.check()
+        source = open_checkpoint(checkpoint_path, tokenizer)
+        source.checkpoint.build()  # now, not in a worker
+        package = Package(source, version, profile)
         _build_native()
         if if_changed and read_record(Path(target)) == package.record():
             click.echo(f"{target} is up to date (version {version}, profile {profile})")
@@ -198,4 +187,4 @@ def _write_remote(package: Package, location: Location) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

@@ -46,6 +46,7 @@ def _headlines(summary: Summary, history: History) -> Rows:
     speed = summary.metrics.get("tokens_per_second")
     return [
         *rows,
+        *((f"answers, {name}", count) for name, count in summary.answers()),
         ("parameters", f"{summary.num_parameters / 1e6:.2f} M"),
         ("tokens seen", f"{sum(point.num_tokens for point in history.points):,}"),
         ("tokens a second, evaluation included", f"{speed:,}" if speed else "–"),

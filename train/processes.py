@@ -111,10 +111,12 @@ def _told() -> Iterator[None]:
         raise GroupError("another process of the run has died; go on with --resume") from error
 
 
-def prepare_processor(size: int) -> None:
-    """Set this process up as one of `size` that train on a processor: one thread each, or all in one."""
-    if size > 1:
-        torch.set_num_threads(1)
+def prepare_processor() -> None:
+    """Set this process up to train on a processor, in one thread, whether it is the only one or not.
+
+    To be called before the first thing that torch does in several threads: they would live on.
+    """
+    torch.set_num_threads(1)
     _keep_freed_memory()
 
 
@@ -165,10 +167,9 @@ def group(size: int, capacity: int, work: Callable[..., Any], *args: Any) -> Ite
 def _run(
     rank: int, size: int, port: int, rows: Tensor | None, work: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # process 0 hears Ctrl-C and tells the others
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `work` heeds signals, process 0 hears them
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare_processor(size)
+    prepare_processor()
     try:
         _join(rank, size, port)
         work(_group(rows), *args)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from model import __version__
 from model.checkpoint import Checkpoint, file_sha256, weights_sha256
 from train.angles import measure_angles
+from train.answers import AnswerScore, ask, questions_of
 from train.arguments import TrainingArguments
 from train.clock import Clock
 from train.data import Data
 from train.early_stopping import EarlyStopping, Kept, judge
 from train.encoded import EncodedDocument
 from train.history import MOST_EVALUATIONS, MOST_SAMPLINGS, Evaluation, History, epochs_text, is_due
+from train.interruption import deferred, heed
 from train.licences import summary
 from train.loop import StepReport, Trainer, TrainingError
 from train.precision import bits_per_char_by_precision
@@ -32,6 +36,7 @@ from train.text_quality import TextQuality, measure, measure_documents
 
 _SAVE_EVERY_SECONDS = 60.0
 _TRAIN_SCORE_DOCUMENTS = 100
+_ASKED_QUESTIONS = 200  # of the text, the first ones
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,10 @@ class Recorder:
         trainer: Trainer,
         state: TrainingState | None,
         clock: Clock,
+        origin: dict[str, Any] | None,
     ) -> None:
         self._arguments, self._data, self._trainer, self._clock = arguments, data, trainer, clock
-        self._path = Path(arguments.checkpoint_path)
+        self._path, self._origin = Path(arguments.checkpoint_path), origin
         self._saved = time.monotonic()
         self._early_stopping = EarlyStopping(arguments.patience)
         self._epochs_done = float(trainer.position.epoch)
@@ -114,12 +120,16 @@ class Recorder:
         if not self._at_epoch_end:
             self._save_state()  # before its last evaluation, which a resumed run would not have made
             self._evaluate(is_last=True)
+        if self.is_over:
+            heed()  # the last scores and the report may take longer than who sent the signal waits
         kept = self._restore_best(say)
         checkpoint = self._save_checkpoint(self._with_last_scores(kept))
         digest = weights_sha256(checkpoint.weights)
         metrics = checkpoint.lineage["metrics"]
         done = "trained" if self.is_over else "interrupted (go on with --resume)"
         say(f"{done} in {self._clock.seconds:.0f} s: {_describe_scores(metrics)}")
+        if "answers" in metrics:
+            say(f"the questions of the text: {AnswerScore(**metrics['answers'])}")
         if self._data.licences:
             say(f"the checkpoint carries text under: {summary(self._data.licences)}")
         if with_report:
@@ -157,7 +167,16 @@ class Recorder:
                 self._trainer.model, self._data.validation
             ),
         }
-        return replace(kept, metrics={**kept.metrics, **last})
+        answers = self._answers()
+        return replace(kept, metrics={**kept.metrics, **last, **({"answers": answers} if answers else {})})
+
+    def _answers(self) -> dict[str, int]:
+        """Return how the model answers what it was just taught, where that was learned by heart."""
+        if not self._arguments.rehearsal:
+            return {}
+        questions = list(islice(questions_of(self._data.corpus), _ASKED_QUESTIONS))
+        network = copy.deepcopy(self._trainer.model).cpu().freeze()
+        return asdict(AnswerScore.of(ask(network, self._data.tokenizer, questions)))
 
     def _evaluate(self, *, is_last: bool) -> None:
         """Measure the model as it stands, judge it, and put it down if that is due."""
@@ -208,6 +227,8 @@ class Recorder:
         position = self._trainer.position
         state = TrainingState(
             arguments=self._arguments,
+            config=self._trainer.model.config,
+            origin=self._origin,
             data_fingerprint=self._data.fingerprint,
             tokenizer_model=self._data.tokenizer.model_bytes,
             epoch=position.epoch,
@@ -220,14 +241,20 @@ class Recorder:
             metrics=self._metrics,
             early_stopping=self._early_stopping.state_dict(),
         )
-        state.save(state_path(self._path))
+        with deferred():
+            state.save(state_path(self._path))
 
     def _save_checkpoint(self, kept: Kept) -> Checkpoint:
-        """Write checkpoint and tokenizer, both or none."""
         tokenizer = self._data.tokenizer
-        config = self._trainer.model.config
-        checkpoint = Checkpoint(config, kept.weights, tokenizer.sha256, self._lineage(kept))
-        checkpoint.save(self._path, tokenizer)
+        checkpoint = Checkpoint(
+            config=self._trainer.model.config,
+            weights=kept.weights,
+            tokenizer_sha256=tokenizer.sha256,
+            lineage=self._lineage(kept),
+            tokenizer_model=tokenizer.model_bytes,
+        )
+        with deferred():
+            checkpoint.save(self._path)
         self._saved = time.monotonic()
         return checkpoint
 
@@ -269,6 +296,7 @@ class Recorder:
             "is_finished": self.is_over,
             "metrics": kept.metrics,
             "parent": self._parent,
+            "init_from": self._origin,
         }
 
 

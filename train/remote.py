@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from model.checkpoint import TOKENIZER_NAME, tokenizer_path
+from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint, tokenizer_path
+from model.tokenizer import Tokenizer
 from storage.cache import local_path
 from storage.location import Location, beside, is_remote, parse_object
 from storage.upload import upload
 
 
-def checkpoint_files(checkpoint_path: str, tokenizer: str | None) -> tuple[Path, Path]:
-    """Return local paths of a checkpoint and its tokenizer, which lies beside it unless it is named.
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A checkpoint that was read, the local file that it was read from, and its tokenizer."""
 
-    Raises StorageError, and ValueError for a bad URL.
+    path: Path
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+
+def open_checkpoint(place: str, tokenizer: str | None = None) -> OpenedCheckpoint:
+    """Read a checkpoint of this machine or of an object store, and its tokenizer.
+
+    That is the one that is named, else the one in the checkpoint; one of an older format has it beside it.
+    Raises CheckpointError, TokenizerError, StorageError, and ValueError for a bad URL.
     """
-    places = {
-        "checkpoint_path": checkpoint_path,
-        "tokenizer_path": tokenizer or beside(checkpoint_path, TOKENIZER_NAME),
-    }
-    checkpoint, tokenizer_file = (_local(name, place) for name, place in places.items())
-    return checkpoint, tokenizer_file
+    path = _local("checkpoint_path", place)
+    checkpoint = Checkpoint.load(path)
+    if not tokenizer and not checkpoint.tokenizer_model:
+        tokenizer = beside(place, TOKENIZER_NAME)
+    file = _local("tokenizer_path", tokenizer) if tokenizer else None
+    return OpenedCheckpoint(path, checkpoint, checkpoint.open_tokenizer(file))
 
 
 def object_of(checkpoint_path: str) -> Location | None:
@@ -37,8 +49,9 @@ def training_path(location: Location) -> Path:
 
 
 def upload_checkpoint(checkpoint: Path, location: Location) -> None:
-    """Upload the tokenizer, then the checkpoint, which says what tokenizer it needs. Raises StorageError."""
-    upload(tokenizer_path(checkpoint), parse_object(beside(str(location), TOKENIZER_NAME)))
+    """Upload a checkpoint, before it the tokenizer that lies beside the seed's name. Raises StorageError."""
+    if location.name == CHECKPOINT_NAME:
+        upload(tokenizer_path(checkpoint), parse_object(beside(str(location), TOKENIZER_NAME)))
     upload(checkpoint, location)
 
 

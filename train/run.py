@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -12,38 +11,39 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import misfit
-from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from train import torchrun
 from train.arguments import TrainingArguments
+from train.beginning import Beginning, make_trainer
 from train.clock import Clock
 from train.data import Data, load_data
-from train.encoded import EncodedDocuments
 from train.estimate import estimate
-from train.loop import Position, Trainer, TrainingError
-from train.plan import covered_positions
+from train.interruption import INTERRUPTED, give_way, noted
+from train.loop import Trainer, TrainingError
+from train.parent import Parent
 from train.processes import Group, GroupError, group, prepare_processor
 from train.progress import ProgressBar
 from train.recorder import Outcome, Recorder
 from train.state import TrainingState
 from train.token_cache import TokenCache
 
-INTERRUPTED = 130  # exit status, as a shell has it after Ctrl-C
-
 
 def start(
     arguments: TrainingArguments,
+    parent: Parent | None,
     say: Callable[[str], None],
     *,
     with_report: bool = True,
     progress_path: Path | None = None,
 ) -> Outcome:
-    """Train from the beginning. Raises CorpusError, TokenizerError, TrainingError."""
+    """Train from the beginning, or from a parent. Raises CorpusError, TokenizerError, TrainingError."""
     clock = Clock(arguments.minutes)
     with _only_run(Path(arguments.checkpoint_path)):
-        data = load_data(arguments, say)
-        return _run(arguments, data, None, clock, say, with_report=with_report, progress_path=progress_path)
+        data = load_data(arguments, say, parent.tokenizer if parent else None)
+        if parent:
+            say(f"starting from {parent.origin['place']} ({parent.origin['sha256'][:12]}…)")
+        begin = Beginning.of(arguments, data, parent)
+        return _run(arguments, data, begin, clock, say, with_report=with_report, progress_path=progress_path)
 
 
 def resume(
@@ -64,45 +64,10 @@ def resume(
         tokenizer = Tokenizer(state.tokenizer_model)
         data = load_data(state.arguments, say, tokenizer, state.data_fingerprint)
         say(f"resuming in epoch {state.epoch + 1}, batch {state.batch + 1}")
+        begin = Beginning(state.config, origin=state.origin, state=state)
         return _run(
-            state.arguments, data, state, clock, say, with_report=with_report, progress_path=progress_path
+            state.arguments, data, begin, clock, say, with_report=with_report, progress_path=progress_path
         )
-
-
-def model_config(arguments: TrainingArguments, vocab_size: int, documents: EncodedDocuments) -> ModelConfig:
-    """Return the network's configuration: it has the positions that training covers, no more."""
-    covered = covered_positions(documents, length=arguments.seq_length, join=arguments.join)
-    return ModelConfig(
-        vocab_size=vocab_size,
-        embed_dim=arguments.embed_dim,
-        num_heads=arguments.num_heads,
-        num_layers=arguments.num_layers,
-        num_neurons=arguments.num_neurons,
-        num_steps=arguments.num_steps,
-        attention_blend=arguments.attention_blend,
-        context_length=max(covered, 2),
-        dropout=arguments.dropout,
-        rotary=arguments.rotary,
-        tied=arguments.tied,
-    )
-
-
-def make_trainer(
-    arguments: TrainingArguments,
-    vocab_size: int,
-    documents: EncodedDocuments,
-    state: TrainingState | None,
-) -> Trainer:
-    """Return a trainer at the beginning, or where `state` left off. Raises TrainingError."""
-    trainer = Trainer(arguments, model_config(arguments, vocab_size, documents), documents)
-    if state:
-        try:
-            trainer.model.load_state_dict(state.weights)
-            trainer.optimizer.load_state_dict(state.optimizer)
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise TrainingError(f"the state is that of another network: {misfit(error)}") from error
-        trainer.position = Position(state.epoch, state.batch)
-    return trainer
 
 
 def follow() -> int:
@@ -114,9 +79,10 @@ def follow() -> int:
 
     def work(group: Group, *parts: Any) -> None:
         nonlocal finished
-        with _interruptible() as interrupted:
+        with noted(is_patient=True) as interrupted:
             finished = _work(group, interrupted, *parts)
 
+    give_way()
     try:
         torchrun.follow(work)
     except (TrainingError, GroupError):
@@ -124,16 +90,21 @@ def follow() -> int:
     return 0 if finished else INTERRUPTED
 
 
+def _help(group: Group, *parts: Any) -> None:
+    """Do what the processes do that the first one started: a signal that only they hear stops all."""
+    with noted(is_patient=True) as interrupted:
+        _work(group, interrupted, *parts)
+
+
 def _work(
     group: Group,
     should_stop: Callable[[], bool],
     arguments: TrainingArguments,
-    vocab_size: int,
     cache: Path,
-    state: TrainingState | None,
+    beginning: Beginning,
 ) -> bool:
     """Do the same steps as the first process, without a word; tell whether the run finished."""
-    trainer = make_trainer(arguments, vocab_size, TokenCache.open(cache).train, state)
+    trainer = make_trainer(arguments, TokenCache.open(cache).train, beginning)
     for _ in trainer.run(group, should_stop):
         pass
     return trainer.is_finished
@@ -142,7 +113,7 @@ def _work(
 def _run(
     arguments: TrainingArguments,
     data: Data,
-    state: TrainingState | None,
+    beginning: Beginning,
     clock: Clock,
     say: Callable[[str], None],
     *,
@@ -150,20 +121,19 @@ def _run(
     progress_path: Path | None = None,
 ) -> Outcome:
     arguments = _with_processes(arguments)
-    vocab_size = data.tokenizer.vocab_size
-    _tell_estimate(arguments, data, state, say)
-    trainer = make_trainer(arguments, vocab_size, data.train, state)
+    _tell_estimate(arguments, data, beginning, say)
+    trainer = make_trainer(arguments, data.train, beginning)
     say(
         f"{trainer.model.num_parameters:,} parameters, "
         f"{data.train.num_predicted:,} tokens an epoch, "
         f"context {trainer.model.config.context_length} tokens, "
         f"{arguments.processes} process(es), {trainer.precision}"
     )
-    recorder = Recorder(arguments, data, trainer, state, clock)
+    recorder = Recorder(arguments, data, trainer, beginning.state, clock, beginning.origin)
     recorder.begin()
     try:
         if not recorder.is_over:
-            parts = (arguments, vocab_size, data.cache.folder, state)
+            parts = (arguments, data.cache.folder, beginning)
             _train(trainer, recorder, clock, parts, progress_path)
         return recorder.finish(say, with_report=with_report)
     except TrainingError as error:
@@ -176,7 +146,7 @@ def _train(
     trainer: Trainer, recorder: Recorder, clock: Clock, parts: tuple[Any, ...], progress_path: Path | None
 ) -> None:
     with (
-        _interruptible() as interrupted,
+        noted() as interrupted,
         _group(trainer, *parts) as members,
         ProgressBar(progress_path) as progress,
     ):
@@ -186,11 +156,10 @@ def _train(
 
 
 def _tell_estimate(
-    arguments: TrainingArguments, data: Data, state: TrainingState | None, say: Callable[[str], None]
+    arguments: TrainingArguments, data: Data, beginning: Beginning, say: Callable[[str], None]
 ) -> None:
-    config = model_config(arguments, data.tokenizer.vocab_size, data.train)
-    epochs = arguments.epochs - (state.epoch if state else 0)
-    told = estimate(arguments, config, data.train.num_predicted, epochs)
+    epochs = arguments.epochs - (beginning.state.epoch if beginning.state else 0)
+    told = estimate(arguments, beginning.config, data.train.num_predicted, epochs)
     say(str(told))
     if told.warning:
         say(told.warning)
@@ -202,15 +171,15 @@ def _with_processes(arguments: TrainingArguments) -> TrainingArguments:
         return replace(arguments, processes=torchrun.world_size())
     if torch.cuda.is_available():
         return replace(arguments, processes=1)  # one device; torchrun is the way to more
-    prepare_processor(arguments.processes)
+    prepare_processor()
     return arguments
 
 
 def _group(trainer: Trainer, *parts: Any) -> AbstractContextManager[Group]:
-    """Bring together the processes of the run, which do `_work`."""
+    """Bring together the processes of the run."""
     if torchrun.is_launched():
         return torchrun.lead(*parts)
-    return group(trainer.arguments.processes, trainer.message_size, _work, bool, *parts)
+    return group(trainer.arguments.processes, trainer.message_size, _help, *parts)
 
 
 @contextmanager
@@ -223,21 +192,3 @@ def _only_run(checkpoint_path: Path) -> Iterator[None]:
         except OSError as error:
             raise TrainingError(f"another run is writing {checkpoint_path}") from error
         yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C or SIGTERM came; a second one ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        caught.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, read_tensors, tensor_writer
+from model.config import ModelConfig
 from model.files import replace_files
 from train.arguments import TrainingArguments
 from train.history import History
 
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class TrainingState:
     """
 
     arguments: TrainingArguments
+    config: ModelConfig
+    origin: dict[str, Any] | None  # of the parent, if the run began from one
     data_fingerprint: str
     tokenizer_model: bytes
     epoch: int
@@ -41,7 +44,7 @@ class TrainingState:
         """Replace the file. Raises OSError."""
         tokenizer = torch.frombuffer(bytearray(self.tokenizer_model), dtype=torch.uint8)
         values = {**self.__dict__, "arguments": self.arguments.to_dict(), "tokenizer_model": tokenizer}
-        values["history"] = self.history.to_dict()
+        values |= {"config": self.config.to_dict(), "history": self.history.to_dict()}
         replace_files({path: tensor_writer({"state_version": _VERSION, **values})})
 
     @classmethod
@@ -52,6 +55,7 @@ class TrainingState:
             raise CheckpointError(f"{path} is not the state of a NeuroQ training run of this version")
         try:
             values["arguments"] = TrainingArguments.from_dict(values["arguments"])
+            values["config"] = ModelConfig.from_dict(values["config"])
             values["tokenizer_model"] = values["tokenizer_model"].numpy().tobytes()
             values["history"] = History.from_dict(values["history"])
             return cls(**values)

@@ -10,7 +10,7 @@ from typing import Any
 from model.config import ModelConfig
 
 Rows = list[tuple[str, str]]
-_PATHS = ("texts", "checkpoint_path", "tokenizer_path")
+_PATHS = ("texts", "checkpoint_path", "tokenizer_path", "init_from")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,13 @@ class Summary:
         }
         return [(name, f"{value:.4f}") for name, value in parts.items() if value is not None]
 
+    def answers(self) -> Rows:
+        """How many questions of the text are answered, as far as that was measured."""
+        counts = self.metrics.get("answers", {})
+        names = {"known": "questions of the text", "exact": "answered exactly", "fitting": "fitting"}
+        names |= {"refused": "refused", "broken": "with a broken character"}
+        return [(names[name], str(counts[name])) for name in names if name in counts]
+
     def sizes(self) -> Rows:
         """The network's shape and the effort."""
         config = self.config
@@ -74,12 +81,17 @@ class Summary:
             ("tokenizer SHA-256", self.tokenizer_sha256),
             ("weights digest", self.weights_sha256 or "none"),
             ("parent checkpoint SHA-256", lineage["parent"] or "none"),
+            ("started from", _parent(lineage.get("init_from"))),
             ("precision of training", lineage["precision"]),
         ]
 
     def arguments(self) -> Rows:
         """The training arguments, paths left out."""
         return [(k, str(v)) for k, v in self.lineage["arguments"].items() if k not in _PATHS]
+
+
+def _parent(origin: Mapping[str, Any] | None) -> str:
+    return f"{Path(origin['place']).name}, SHA-256 {origin['sha256']}" if origin else "nothing"
 
 
 def _duration(seconds: float) -> str:

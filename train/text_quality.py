@@ -13,15 +13,17 @@ from train.encoded import EncodedDocuments
 _NGRAM = 4
 _REFERENCE_DOCUMENTS = 200
 _REFERENCE_CHARACTERS = 100  # of each: about what a model writes when it is judged
-_CHARACTER_SETS = ("cp932", "euc_jis_2004")  # what Japanese text is written with, the Latin alphabet included
+_REPLACEMENT = "\ufffd"  # stands where bytes were no character
+_BROKEN = ("Cs", "Co")  # half of a surrogate pair, private use
+_GROWING = (range(0x1F000, 0x1FB00), range(0x2A6E0, 0x33480))  # emoji, Chinese characters: more each year
 
 
 @dataclass(frozen=True)
 class TextQuality:
     """`repetition` is the share of character 4-grams that stood in the same text before (seq-rep-4).
 
-    `validity` is the share of the characters that Japanese text is written with; an empty text counts as
-    one character that is none.
+    `validity` is the share of whole characters: what stands for broken bytes, half of a surrogate pair,
+    private use, an unassigned code point and a control are none; an empty text counts as one that is none.
     """
 
     repetition: float
@@ -48,15 +50,12 @@ def measure_documents(documents: EncodedDocuments, tokenizer: Tokenizer) -> Text
 
 @cache
 def _is_valid(character: str) -> bool:
-    """Whether a Japanese character set has it; controls, private and broken characters (U+FFFD) are none."""
-    if unicodedata.category(character).startswith("C"):
-        return character == "\n"
-    return any(_has(character_set, character) for character_set in _CHARACTER_SETS)
-
-
-def _has(character_set: str, character: str) -> bool:
-    try:
-        character.encode(character_set)
-    except UnicodeEncodeError:
+    """Whether it is a character at all, of whatever script; line breaks and tabs are the only controls."""
+    if character == _REPLACEMENT:
         return False
-    return True
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return character in "\n\t"
+    if category == "Cn":  # to this Python's tables, which may be older than the text
+        return any(ord(character) in block for block in _GROWING)
+    return category not in _BROKEN

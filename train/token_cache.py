@@ -29,11 +29,12 @@ Stamp = list[list[str | int]] | None  # Corpus.stamp
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What fixes the content of a cache: text, split and tokenizer."""
+    """What fixes the content of a cache: text, split, tokenizer, and what the text is mixed with."""
 
     fingerprint: str
     validation_fraction: float
     tokenizer_sha256: str
+    mixture: str = ""
 
     @property
     def name(self) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.layers.variants import VARIANTS
 from train.arguments import PRESETS, TrainingArguments
+from train.beginning import model_config
 from train.encoded import EncodedDocuments
 from train.loop import Trainer
 from train.processes import Alone, prepare_processor
-from train.run import model_config
 from train.score import score
 
 
@@ -52,7 +52,7 @@ def main(name: str, seed: int, seconds: float, texts: Path) -> None:
     options |= {"num_steps": 2, "attention_blend": 0.1}  # the seed's layers
     arguments = TrainingArguments(**options)
     config = model_config(arguments, data.vocab_size, data.training)
-    prepare_processor(2)  # one thread each
+    prepare_processor()  # one thread each
     trainer = Trainer(arguments, replace(config, **variant.changes), data.training, variant.build)
     began, tokens = time.process_time(), 0
     for report in trainer.run(Alone(), time_share=lambda: (time.process_time() - began) / seconds):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.anchors import SEED, SIZE
-from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME, Checkpoint
+from model.checkpoint import CHECKPOINT_NAME, Checkpoint
 from model.network import NeuroQ
 from model.tokenizer import Tokenizer
 from train.corpus import BUILT_IN, read_documents
@@ -28,7 +28,6 @@ class Model:
     """A checkpoint with its tokenizer, and the text that prompts are pieces of."""
 
     checkpoint: Path
-    tokenizer_file: Path
     tokenizer: Tokenizer
     text: str
 
@@ -41,12 +40,12 @@ def make_model(folder: Path) -> Model:
     network = NeuroQ(SIZE)
     never_end(network, tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TOKENIZER_NAME).write_bytes(tokenizer.model_bytes)
     scores = bits_per_char_by_precision(network, encode(documents[:_NUM_SCORED], tokenizer))
     lineage = {"style": "dialogue", "metrics": {"bits_per_char_by_precision": scores}, "data": {}}
-    Checkpoint(SIZE, network.state_dict(), tokenizer.sha256, lineage).save(folder / CHECKPOINT_NAME)
+    parts = (SIZE, network.state_dict(), tokenizer.sha256, lineage, tokenizer.model_bytes)
+    Checkpoint(*parts).save(folder / CHECKPOINT_NAME)
     text = "\n".join(line for document in documents for line in document.lines)
-    return Model(folder / CHECKPOINT_NAME, folder / TOKENIZER_NAME, tokenizer, text)
+    return Model(folder / CHECKPOINT_NAME, tokenizer, text)
 
 
 @torch.no_grad()

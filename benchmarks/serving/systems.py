@@ -19,9 +19,11 @@ from benchmarks.serving.models import Model
 from benchmarks.serving.torchserve import MODEL_NAME, ROOT, TorchServe, write_archive
 from benchmarks.serving.workload import Ask
 from handler.settings import PRECISION_VARIABLE
+from model.checkpoint import tokenizer_path
 from model.precision import AUTO
 from server.settings import LOOPBACK
 from train.package import PROFILES, Package
+from train.remote import open_checkpoint
 
 HANDLERS = Path(__file__).with_name("handlers")
 NEUROQ, NEUROQ_INT8 = "NeuroQ", "NeuroQ, int8"
@@ -133,7 +135,8 @@ class TorchServeSystem:
 def neuroq(folder: Path, model: Model, precision: str = AUTO, *, training: bool = False) -> TorchServeSystem:
     """NeuroQ in the profile `continuous`, packaged as ./neuroq package does."""
     server = TorchServe(folder, {PRECISION_VARIABLE: precision}, training=training)
-    Package(model.checkpoint, model.tokenizer_file, "1.0", "continuous").write(server.settings.archive)
+    source = open_checkpoint(str(model.checkpoint))
+    Package(source, "1.0", "continuous").write(server.settings.archive)
     config = {k: value for k, value in neuroq_config()["handler"].items() if not isinstance(value, dict)}
     config["precision"] = precision
     setting = "profile continuous, " + ", ".join(f"{name} {value}" for name, value in config.items())
@@ -162,7 +165,7 @@ def hugging_face(folder: Path, model: Model, slots: int, workers: int) -> TorchS
         "startupTimeout": 120,
         "threads": 1,
     }
-    files = [*sorted(HUGGING_FACE.iterdir()), model.tokenizer_file]
+    files = [*sorted(HUGGING_FACE.iterdir()), tokenizer_path(model.checkpoint)]
     write_archive(
         server.settings.archive, handler=HANDLERS / "huggingface_handler.py", config=config, files=files
     )

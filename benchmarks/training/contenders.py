@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network import NeuroQ
 from train.arguments import TrainingArguments
+from train.beginning import Beginning, make_trainer, model_config
 from train.encoded import EncodedDocument, EncodedDocuments
 from train.processes import Group, group, prepare_processor
-from train.run import make_trainer
 
 SIZE = ModelConfig(rotary=False)  # the seed's, with its learned positions
 THREADS = 2
@@ -52,8 +52,8 @@ def neuroq(batch_size: int, length: int, optimizer: str = "muon") -> Iterator[in
     random = np.random.default_rng(0)
     ids = [random.integers(10, SIZE.vocab_size, length + 1) for _ in range(batch_size * 50)]
     documents = EncodedDocuments.of(EncodedDocument(each, False, 0, 0) for each in ids)
-    parts = (arguments, SIZE.vocab_size, documents, None)
-    prepare_processor(arguments.processes)
+    parts = (arguments, documents, Beginning(model_config(arguments, SIZE.vocab_size, documents)))
+    prepare_processor()
     trainer = make_trainer(*parts)
     with group(arguments.processes, trainer.message_size, _work, *parts) as members:
         for report in trainer.run(members):

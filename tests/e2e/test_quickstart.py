@@ -20,9 +20,8 @@ import pytest
 from benchmarks.precision import NUM_PROMPTS, compare_greedy_texts, prompts_of
 from benchmarks.replies import ask_all, table
 from client.api import NeuroQClient
-from model.checkpoint import Checkpoint, tokenizer_path
+from model.checkpoint import Checkpoint
 from model.precision import BFLOAT16, INT8, MAX_LOSS, loss
-from model.tokenizer import Tokenizer
 from server.ports import free_ports
 from tests.conftest import ROOT
 from tests.e2e.conftest import PORTS
@@ -148,7 +147,8 @@ def test_questions_of_the_corpus_and_paraphrases_get_fitting_replies(client: Neu
 def test_the_native_path_writes_what_the_reference_writes(clone: tuple[Clone, str]) -> None:
     """On the trained model: greedy texts in float32, and what reduced precision loses on held-out text."""
     path = clone[0].root / "checkpoints" / "neuroq_checkpoint.pt"
-    network, tokenizer = Checkpoint.load(path).build().freeze(), Tokenizer.load(tokenizer_path(path))
+    checkpoint = Checkpoint.load(path)
+    network, tokenizer = checkpoint.build().freeze(), checkpoint.open_tokenizer()
     train, held_out = split(read_documents([str(BUILT_IN)]), 0.02)
     scores = bits_per_char_by_precision(network, encode(held_out, tokenizer))
     if not scores:

@@ -46,7 +46,7 @@ def trained(folder: Path, tokenizer: Tokenizer, epochs: int) -> Path:
     tokenizer_file.write_bytes(tokenizer.model_bytes)
     places = {"checkpoint_path": str(path), "tokenizer_path": str(tokenizer_file)}
     torch.set_num_threads(1)  # several collapse beside other work
-    start(replace(SMALL, epochs=epochs, **places), print)  # type: ignore[arg-type]
+    start(replace(SMALL, epochs=epochs, **places), None, print)  # type: ignore[arg-type]
     return path
 
 

@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         validation_fraction=0.5,
         processes=1,
     )
-    start(arguments, print, with_report=False)
+    start(arguments, None, print, with_report=False)
     server = Server(folder, "continuous")
     try:
         yield server

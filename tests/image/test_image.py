@@ -19,7 +19,9 @@ import grpc
 import httpx
 import pytest
 
+from model.checkpoint import Checkpoint
 from model.tokenizer import Tokenizer
+from server.settings import SHIPPED_CHECKPOINT
 from tests.conftest import ROOT, write_checkpoint
 from tests.e2e.callers import LONG, SLOW, Callers
 from tests.e2e.conftest import bearer
@@ -35,8 +37,19 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"needs root and {', '.join(MISSING)}"),
 ]
 # Folders and files of training, tests, and what only building needs.
-STRANGERS = {"train", "corpus", "tests", "checkpoints", "pip", "matplotlib", "tensorboard", "rich", "cc1plus"}
-STRANGERS |= {"g++", "gcc", "neuroq_checkpoint.pt"}
+STRANGERS = {
+    "train",
+    "corpus",
+    "tests",
+    "checkpoints",
+    "pretrained",
+    "pip",
+    "matplotlib",
+    "tensorboard",
+    "rich",
+    "cc1plus",
+}
+STRANGERS |= {"g++", "gcc", "neuroq_checkpoint.pt", "checkpoint.pt"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +61,8 @@ def image(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Ite
     for name in filter(None, listed.split("\0")):
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, context / name)
-    write_checkpoint(context / "checkpoints", tokenizer, **SLOW)
+    slow = Checkpoint.load(write_checkpoint(tmp_path_factory.mktemp("checkpoint"), tokenizer, **SLOW))
+    replace(slow, tokenizer_model=tokenizer.model_bytes).save(context / SHIPPED_CHECKPOINT)
     kept = os.environ.get("NEUROQ_IMAGE_STORAGE")  # keeps the base image for the next time
     image = Image(Path(kept) if kept else tmp_path_factory.mktemp("storage"))
     image.build(context)

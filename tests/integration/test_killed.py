@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.checkpoint import TOKENIZER_NAME
+from model.checkpoint import CHECKPOINT_NAME, TOKENIZER_NAME
 from tests.integration.training import load_whole, same, start, train, write_dialogues
 from train.corpus import Document
 from train.state import state_path
@@ -120,8 +120,8 @@ def test_twenty_kills_change_no_weight(tmp_path: Path, text: str) -> None:
     """Two runs, side by side: one keeps its last weights, the other its best."""
     plain = [text, *_RUN]
     best = [text, *_RUN, "--patience=1000", "--validation_fraction=0.2"]
-    alone = [tmp_path / name / "c.pt" for name in ("plain alone", "best alone")]
-    killed = [tmp_path / name / "c.pt" for name in ("plain killed", "best killed")]
+    alone = [tmp_path / name / CHECKPOINT_NAME for name in ("plain alone", "best alone")]
+    killed = [tmp_path / name / CHECKPOINT_NAME for name in ("plain killed", "best killed")]
     for path in killed:
         path.parent.mkdir()
     with ThreadPoolExecutor(2) as pool:
@@ -144,7 +144,7 @@ def test_twenty_kills_change_no_weight(tmp_path: Path, text: str) -> None:
 
 
 def test_a_killed_second_process_ends_the_run_in_one_line(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "run" / "c.pt"
+    path = tmp_path / "run" / CHECKPOINT_NAME
     arguments = [text, *_SIZES, "--epochs=1000", "--report=false", "--checkpoint_path", str(path)]
     process = start(*arguments)
     _read_to("epoch 1/1000", process)

@@ -89,7 +89,7 @@ from train.encoded import encode
 from train.estimate import estimate
 from train.loop import Trainer
 from train.processes import Alone
-from train.run import model_config
+from train.beginning import model_config
 from train.score import score
 
 arguments = TrainingArguments(**PRESETS[sys.argv[2]] | {"processes": 1, "minutes": 0.0, "epochs": 1})

@@ -16,9 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.checkpoint import Checkpoint, tokenizer_path, weights_sha256
-from model.tokenizer import Tokenizer
 from tests.conftest import ROOT
-from tests.integration.training import command, same, start, train, write_dialogues
+from tests.integration.training import command, load_whole, same, start, train, write_dialogues
 from train.corpus import Document
 from train.report import report_path
 from train.state import state_path
@@ -122,7 +121,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         assert "interrupted" in printed
         assert "interrupted after" in (report_path(path) / "index.html").read_text(encoding="utf-8")
     assert path.exists()  # what was saved can be served
-    Checkpoint.load(path).check_tokenizer(Tokenizer.load(tokenizer_path(path)))
+    load_whole(path)
 
     resumed = train("--resume", "--checkpoint_path", str(path))
     assert resumed.returncode == 0, resumed.stderr
@@ -219,7 +218,7 @@ def test_a_given_tokenizer_is_used(finished: tuple[Path, str], corpus: str, tmp_
         corpus, "--checkpoint_path", str(path), "--tokenizer_path", str(given), *_SMALL, "--epochs=1"
     )
     assert done.returncode == 0, done.stderr
-    assert tokenizer_path(path).read_bytes() == given.read_bytes()
+    assert Checkpoint.load(path).tokenizer_model == given.read_bytes()
 
 
 @pytest.mark.parametrize(

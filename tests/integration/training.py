@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import Checkpoint, tokenizer_path
-from model.tokenizer import Tokenizer
+from model.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from train.corpus import Document
 
@@ -48,9 +47,9 @@ def write_dialogues(path: Path, documents: list[Document], count: int) -> str:
 
 
 def load_whole(path: Path) -> Checkpoint:
-    """A checkpoint that can be served: readable, of its own shape, with its tokenizer beside it."""
+    """A checkpoint that can be served: readable, of its own shape, with its tokenizer in it."""
     checkpoint = Checkpoint.load(path)
-    checkpoint.check_tokenizer(Tokenizer.load(tokenizer_path(path)))
+    checkpoint.open_tokenizer()
     checkpoint.build()
     return checkpoint
 

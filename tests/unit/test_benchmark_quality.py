@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.parts import hold_out_dialogues, hold_out_stories, write_parts
+from benchmarks.quality.parts import (
+    DIALOGUES,
+    SENTENCES,
+    STORIES,
+    hold_out_dialogues,
+    hold_out_stories,
+    write_parts,
+)
 from tests.conftest import ROOT
 from train.corpus import read_documents
 
@@ -33,7 +40,8 @@ def test_no_document_is_in_both_parts_and_none_is_lost(tmp_path: Path) -> None:
         {document.digest for document in read_documents([str(part)])}
         for part in (parts.training, parts.validation)
     )
-    everything = {document.digest for document in read_documents([str(DATA)])}
+    files = [str(DATA / name) for name in (DIALOGUES, STORIES, *SENTENCES)]
+    everything = {document.digest for document in read_documents(files)}
     assert not training & validation
     assert training | validation == everything
     scored = sum(document.num_characters for document in read_documents([str(parts.validation)]))

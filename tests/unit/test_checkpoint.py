@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, tokenizer_path, weights_sha256
-from model.tokenizer import Tokenizer
+from model.checkpoint import (
+    CHECKPOINT_NAME,
+    TOKENIZER_NAME,
+    Checkpoint,
+    CheckpointError,
+    tokenizer_path,
+    weights_sha256,
+)
+from model.tokenizer import Tokenizer, TokenizerError
 from tests.conftest import tiny_model, write_checkpoint
 from train.corpus import Document
+from train.remote import open_checkpoint
 from train.tokenizer import train_tokenizer
 
 pytestmark = pytest.mark.unit
@@ -27,6 +36,38 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, tokenizer: Tokenizer)
 def test_the_file_needs_no_trust(tmp_path: Path, tokenizer: Tokenizer) -> None:
     values = torch.load(write_checkpoint(tmp_path, tokenizer), weights_only=True)
     assert {"format_version", "config", "model", "tokenizer_sha256", "lineage"} == set(values)
+
+
+def with_tokenizer(folder: Path, tokenizer: Tokenizer, name: str) -> Path:
+    made = Checkpoint.load(write_checkpoint(folder / "made", tokenizer))
+    replace(made, tokenizer_model=tokenizer.model_bytes).save(folder / name)
+    return folder / name
+
+
+def test_two_checkpoints_in_one_folder_keep_their_tokenizers(
+    tmp_path: Path, tokenizer: Tokenizer, documents: list[Document]
+) -> None:
+    other = train_tokenizer(documents[300:400], 700)
+    a, b = (with_tokenizer(tmp_path, each, f"{each.vocab_size}.pt") for each in (tokenizer, other))
+    opened = [open_checkpoint(str(path)).tokenizer for path in (a, b)]
+    assert [each.sha256 for each in opened] == [tokenizer.sha256, other.sha256]
+    assert {path.name for path in tmp_path.iterdir()} == {"made", a.name, b.name}
+
+
+def test_the_seeds_names_are_written_and_read(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = with_tokenizer(tmp_path, tokenizer, CHECKPOINT_NAME)
+    assert Tokenizer.load(tmp_path / TOKENIZER_NAME).sha256 == tokenizer.sha256
+    values = torch.load(path, weights_only=True)
+    older = {key: value for key, value in values.items() if key != "tokenizer_model"}
+    torch.save({**older, "format_version": 1}, path)  # as it was before tokenizers went into checkpoints
+    assert open_checkpoint(str(path)).tokenizer.sha256 == tokenizer.sha256
+
+
+def test_a_damaged_tokenizer_in_a_checkpoint_is_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = with_tokenizer(tmp_path, tokenizer, "x.pt")
+    replace(Checkpoint.load(path), tokenizer_model=b"rubbish").save(path)
+    with pytest.raises(TokenizerError, match="not a SentencePiece model"):
+        open_checkpoint(str(path))
 
 
 def test_a_foreign_tokenizer_is_told(tmp_path: Path, tokenizer: Tokenizer, documents: list[Document]) -> None:

@@ -46,7 +46,7 @@ def other_process(members: Group) -> None:
 
 
 def test_processes_add_up_and_share_the_matrices() -> None:
-    prepare_processor(2)
+    prepare_processor()
     with group(2, 2000, other_process) as members:
         assert members.sum([torch.tensor([10.0, 20.0]), torch.zeros(2, 2)]).tolist() == [11, 22, 3, 3, 3, 3]
         assert members.sum([torch.ones(7)]).tolist() == [2] * 7  # more than before

@@ -26,15 +26,31 @@ def test_repetition_is_the_share_of_4_grams_that_stood_there_before(text: str, r
 
 @pytest.mark.parametrize(
     "text",
-    ["ひらがなカタカナ漢字", "１２３、。「」〜～ー…―", "ASCII & 123\nlines", "髙﨑①㈱", "ｶﾀｶﾅ é α"],
+    [
+        "ひらがなカタカナ漢字",
+        "１２３、。「」〜～ー…―",
+        "ASCII & 123\n\tlines",
+        "髙﨑①㈱",
+        "ｶﾀｶﾅ é α",
+        "𠮷野家で𩸽を食べる",  # beyond the BMP
+        "かﾞ 葛\U000e0100飾",  # a variation selector
+        "😀🎉👨\u200d👩\u200d👧🇯🇵👍🏽❤\ufe0f",
+        "\U0001fae8\U0001fadf",  # emoji of Unicode 15 and 16
+        "안녕 สวัสดี привет مرحبا",
+        "\ufb01 \u00ad\u200b\ufeff",  # invisible, yet assigned
+    ],
 )
-def test_what_japanese_is_written_with_is_valid(text: str) -> None:
+def test_characters_of_any_script_are_valid(text: str) -> None:
     assert measure([text]).validity == 1.0
 
 
-@pytest.mark.parametrize("text", ["\ufffd", "\x07", "한", "\u0e01", "\ue000", "\U000e0001", "\x85"])
-def test_broken_and_foreign_characters_are_not(text: str) -> None:
+@pytest.mark.parametrize("text", ["\ufffd", "\x07", "\x85", "\ue000", "\U00100000", "\u0378", "\uffff"])
+def test_broken_characters_are_not(text: str) -> None:
     assert measure([text + "あああ"]).validity == 0.75
+
+
+def test_halves_of_a_surrogate_pair_are_not() -> None:
+    assert measure([chr(0xD83D) + "ああ" + chr(0xDE00)]).validity == 0.5
 
 
 def test_longer_texts_count_more_and_an_empty_one_as_a_broken_character() -> None:

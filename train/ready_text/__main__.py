@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from train import interruption
 from train.corpus import CorpusError
 from train.licences import LISTING
 from train.ready_text.debian import Debian
@@ -71,4 +72,4 @@ def _fail(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    interruption.run(main)

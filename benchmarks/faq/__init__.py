@@ -1,0 +1,1 @@
+"""What a FAQ of one's own becomes by the README's one command."""
