@@ -1,8 +1,8 @@
 """The FAQ benchmark: benchmarks/run faq [FAQ.csv…]          (docs/benchmarks.md)
 
 Each FAQ is trained by the README's command, then asked: known questions in the wordings of wordings.py,
-paraphrases and foreign questions of FAQ.questions.jsonl, written before any training. Writes faq.md, with every
-reply to a paraphrase and to a foreign question.
+paraphrases and foreign questions of FAQ.questions.jsonl, written before any training. Writes faq.md, with
+every reply to a paraphrase and to a foreign question.
 """
 
 from __future__ import annotations
