@@ -55,7 +55,7 @@ def _document(record: Any, tally: Tally) -> Document | None:
         return None
     found = shapes(tuple(record))
     if not found:
-        raise ValueError(f"found {', '.join(map(str, record))}")
+        raise ValueError(f"found {', '.join(map(repr, record))}")
     shape = next((s for s in found if any(_has_content(record[name]) for name in s.columns)), None)
     if shape is None:
         tally.leave_out(LeftOut.EMPTY_ROW)
