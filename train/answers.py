@@ -23,7 +23,7 @@ _NUM_SLOTS = 16
 _NUMBER = re.compile(r"\d+")
 _PUNCTUATION = re.compile(r"[\s、。，．？！「」（）()・]")
 # How a reply says that it does not know, at its beginning or its end.
-_REFUSAL = re.compile(
+REFUSAL = re.compile(
     r"(分かりません|わかりません|知りません|存じません|分からない(ん|の)です|知らない(ん|の)です|お答えできません"
     r"|答えられません|持っていません|見られません|調べられません|お伝えできません|聞いていません|うかがっていません)"
 )
@@ -67,7 +67,7 @@ class Answer:
     @property
     def is_refused(self) -> bool:
         """Whether the reply says that it does not know, unless just that is wanted."""
-        return not self.is_exact and bool(_REFUSAL.search(self.reply))
+        return not self.is_exact and bool(REFUSAL.search(self.reply))
 
 
 @dataclass(frozen=True)

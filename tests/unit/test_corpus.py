@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from train.answers import REFUSAL, questions_of
 from train.corpus import BUILT_IN, CorpusError, Document, fingerprint, read_documents, split
+from train.remembering.__main__ import COUNT, SEED
+from train.remembering.__main__ import write as write_remembering
 
 pytestmark = pytest.mark.unit
+GENERATED = BUILT_IN / "remembering.jsonl"
 _PUNCTUATION = re.compile(r"[\s、。！？!?「」]")
 
 
@@ -37,15 +41,36 @@ def near_duplicates(texts: list[str], least: float = 0.7) -> list[tuple[str, str
 
 
 def test_the_built_in_corpus_is_large_and_varied(documents: list[Document]) -> None:
-    turns = [turn.text for document in documents for turn in document.turns]
-    sentences = [s for d in documents for s in re.findall(r"[^。！？]+[。！？]+", d.text)]
+    """What was written; the generated dialogues are alike by design, and few."""
+    generated = read_documents([str(GENERATED)])
+    drawn = {document.digest for document in generated}
+    written = [document for document in documents if document.digest not in drawn]
+    turns = [turn.text for document in written for turn in document.turns]
+    sentences = [s for d in written for s in re.findall(r"[^。！？]+[。！？]+", d.text)]
     dialogues = [document for document in documents if document.turns]
-    assert len(turns) >= 2500
-    assert len(sentences) >= 1500
-    assert sum(len(document.turns) > 2 for document in dialogues) >= 200
+    num_drawn = sum(len(document.turns) for document in generated)
+    assert len(turns) + num_drawn >= 20_000
+    assert num_drawn <= (len(turns) + num_drawn) / 5
+    assert len(sentences) >= 3000
+    assert sum(len(document.turns) > 2 for document in dialogues) >= 0.4 * len(dialogues)
     for texts in (turns, sentences):
         assert len(near_duplicates(texts)) < 0.02 * len(texts), near_duplicates(texts)
     assert all([t.role for t in d.turns] == ["user", "assistant"] * (len(d.turns) // 2) for d in dialogues)
+
+
+def test_the_generated_dialogues_are_what_the_program_writes(tmp_path: Path) -> None:
+    again = tmp_path / GENERATED.name
+    write_remembering(again, SEED, COUNT)
+    assert again.read_bytes() == GENERATED.read_bytes()
+
+
+def test_the_corpus_often_says_that_it_does_not_know(documents: list[Document]) -> None:
+    refusals = [
+        answer
+        for answer in questions_of(document for document in documents if document.turns)
+        if answer.wanted and REFUSAL.search(answer.wanted)
+    ]
+    assert 2 * len(refusals) >= 1500  # turns: a question and its reply
 
 
 def test_the_corpus_states_its_licence() -> None:
