@@ -1,7 +1,6 @@
 """The commands of `./neuroq`. Errors are one line on standard error, never a traceback."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from client.api import NeuroQError
 from client.canary import take_back_killed
 from client.chat import chat as run_chat
 from client.foreground import serve_in_foreground as run_in_foreground
-from client.modules import require_train
+from client.modules import become_module
 from client.options import settings_from, settings_options
 from client.release import release as run_release
 from client.rollback import rollback as run_rollback
@@ -179,7 +178,7 @@ def _pass_through(name: str, module: str, help_text: str) -> None:
     @cli.command(name, context_settings=PASS_THROUGH, help=help_text)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def command(arguments: tuple[str, ...]) -> None:
-        _become_module(module, arguments)
+        become_module(module, arguments)
 
 
 _pass_through("train", "train", "Train on your text, offline.")
@@ -208,13 +207,6 @@ def main(run: Callable[..., Any] = cli) -> None:
 def _fail(message: str, code: int) -> None:
     click.echo(f"neuroq: {message}", err=True)
     sys.exit(code)
-
-
-def _become_module(module: str, arguments: tuple[str, ...]) -> None:
-    if module.partition(".")[0] == "train":
-        require_train()
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 def _take_away(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
+from train.place import default_at_home
 from train.remote import checkpoint_files
 from train.score import score
 
@@ -47,7 +48,13 @@ def evaluate_documents(
 
 @click.command(name="evaluate")
 @click.argument("texts", nargs=-1, required=True)
-@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option(
+    "--checkpoint_path",
+    "--checkpoint-path",
+    default=DEFAULT_CHECKPOINT_PATH,
+    show_default=True,
+    callback=default_at_home,
+)
 @click.option(
     "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: beside the checkpoint."
 )

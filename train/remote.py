@@ -8,6 +8,7 @@ from model.checkpoint import TOKENIZER_NAME, tokenizer_path
 from storage.cache import local_path
 from storage.location import Location, beside, is_remote, parse_object
 from storage.upload import upload
+from train.place import home
 
 
 def checkpoint_files(checkpoint_path: str, tokenizer: str | None) -> tuple[Path, Path]:
@@ -33,7 +34,7 @@ def object_of(checkpoint_path: str) -> Location | None:
 
 def training_path(location: Location) -> Path:
     """Return where a run trains whose checkpoint goes to an object; its state for --resume stays there."""
-    return Path("checkpoints") / location.scheme / location.bucket / location.key
+    return Path(home("checkpoints")) / location.scheme / location.bucket / location.key
 
 
 def upload_checkpoint(checkpoint: Path, location: Location) -> None:

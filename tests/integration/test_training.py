@@ -155,9 +155,7 @@ def test_a_run_of_some_minutes_ends_in_time_however_long_its_documents(tmp_path:
     assert done.returncode == 0, done.stderr
     took = re.search(r"trained in (\d+) s: .*scored on ([\d,]+) of [\d,]+ tokens", done.stderr)
     assert took is not None, done.stderr
-    assert (
-        int(took.group(1)) < 60
-    )  # what is beside the scores takes as long as it takes
+    assert int(took.group(1)) < 60  # what is beside the scores takes as long as it takes
     scored, of = Checkpoint.load(path).lineage["metrics"]["validation_scored_tokens"]
     assert 0 < scored < of
 
