@@ -22,12 +22,10 @@ def server_environment(
     kept = {n: value for n, value in environment.items() if not n.startswith(_NOT_FOR_WORKERS)}
     scripts = str(Path(sys.executable).parent)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temp_dir))
-    sessions = environment.get("NEUROQ_SESSIONS_PATH")
+    sessions = environment.get("NEUROQ_SESSIONS_PATH") or settings.run_dir / "sessions.db"
     return {
         **kept,
-        "NEUROQ_SESSIONS_PATH": str(
-            Path(sessions).absolute() if sessions else settings.run_dir / "sessions.db"
-        ),
+        "NEUROQ_SESSIONS_PATH": str(Path(sessions).absolute()),
         "NEUROQ_IN_FLIGHT_PATH": str(settings.in_flight_path),
         **temporary,
         **_utf8_locale(environment),

@@ -68,7 +68,8 @@ def main(texts: tuple[str, ...], checkpoint_path: str, tokenizer_file: str | Non
     except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(result, ensure_ascii=False, indent=1))
+    is_utf8 = sys.stdout.encoding.lower() == "utf-8"
+    click.echo(json.dumps(result, ensure_ascii=not is_utf8, indent=1))
 
 
 if __name__ == "__main__":
