@@ -85,7 +85,8 @@ def main(
 
     Without TEXTS the built-in corpus is used. Writes a checkpoint and its tokenizer; Ctrl-C saves and ends.
     """
-    from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
+    with interruption.importing():
+        from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
 
     given = {
         name: value
