@@ -217,6 +217,6 @@ def test_while_modules_are_imported_and_the_run_begins(text: str, tmp_path: Path
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
         assert not any(word in printed for word in ("Traceback", "Aborted")), printed
-        if process.returncode != 1:  # there is no checkpoint to measure or package
+        if "there is no checkpoint" not in printed:  # it had ended by itself
             assert process.returncode == 130
             assert "interrupted" in printed
