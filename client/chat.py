@@ -11,6 +11,7 @@ import click
 
 from client.api import NeuroQError
 from client.session import new_session_id, running_client
+from client.terminal import checked
 from server.settings import Settings
 
 USER, REPLY = "あなた> ", "NeuroQ> "
@@ -23,10 +24,10 @@ def chat(settings: Settings, session_id: str | None) -> None:
         pass  # say now, not after the first line, that no server runs
     if sys.stdin.isatty():
         click.echo(f"/clear forgets, /quit ends; --session-id {session_id} goes on later")
-    for line in read_lines(sys.stdin):
+    for number, line in enumerate(read_lines(sys.stdin), 1):
         if line == "/quit":
             break
-        if line:
+        if checked(line, f"line {number} of standard input"):
             _answer(settings, session_id, line)
 
 

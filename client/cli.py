@@ -1,7 +1,6 @@
 """The commands of `./neuroq`. Errors are one line on standard error, never a traceback."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,12 +12,13 @@ from client.api import NeuroQError
 from client.canary import take_back_killed
 from client.chat import chat as run_chat
 from client.foreground import serve_in_foreground as run_in_foreground
-from client.modules import require_train
+from client.modules import become_module
 from client.options import settings_from, settings_options
 from client.release import release as run_release
 from client.rollback import rollback as run_rollback
 from client.serving import serve as run_serve
 from client.session import new_session_id, running_client
+from client.terminal import STANDARD_INPUT, Text, prepare_streams, read_all, shows_unicode
 from server.errors import ServerError
 from server.jobs import Job, bury_killed_jobs, latest_job, stop_job
 from server.process import stop as stop_server
@@ -93,7 +93,7 @@ def status(as_json: bool, **options: str | None) -> None:
     job, found = latest_job(settings.run_dir), read_status(settings)
     if as_json:
         record = {**found.record(), "training_job": asdict(job) if job else None}
-        click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        click.echo(_json(record))
     else:
         _show_status(found)
         if job:
@@ -113,13 +113,13 @@ def job(stops: bool, as_json: bool, **options: str | None) -> None:
     _take_away(settings)
     found = latest_job(settings.run_dir)
     if as_json:
-        click.echo(json.dumps(asdict(found) if found else None, ensure_ascii=False, indent=2))
+        click.echo(_json(asdict(found) if found else None))
     else:
         click.echo(f"Training job {_job_in_words(found)}" if found else "There was no training job.")
 
 
 @cli.command()
-@click.argument("prompt")
+@click.argument("prompt", type=Text())
 @click.option("--max-length", type=int, help="New tokens at most.")
 @click.option("--temperature", type=float)
 @click.option("--temp-min", type=float)
@@ -128,21 +128,23 @@ def job(stops: bool, as_json: bool, **options: str | None) -> None:
 @click.option("--top-p", type=float)
 @click.option("--repetition-penalty", type=float)
 @click.option("--seed", type=int, help="The same seed gives the same text.")
-@click.option("--stop", multiple=True, help="End before this text; may be given several times.")
-@click.option("--session-id", help="Go on with this conversation; without it, a new one.")
+@click.option("--stop", multiple=True, type=Text(), help="End before this text; may be given several times.")
+@click.option("--session-id", type=Text(), help="Go on with this conversation; without it, a new one.")
 @click.option("--json", "as_json", is_flag=True, help="The whole reply.")
 @settings_options
 def generate(prompt: str, as_json: bool, session_id: str | None, **options: Any) -> None:
-    """Print the running server's reply to PROMPT."""
+    """Print the running server's reply to PROMPT, - for standard input."""
+    if prompt == STANDARD_INPUT:
+        prompt = read_all(sys.stdin)
     given = {name: options.pop(name) for name in SAMPLING}
     given = {name: value for name, value in given.items() if value not in (None, ())}  # the server's defaults
     with running_client(settings_from(options)) as client:
         reply = client.generate(prompt, session_id=session_id or new_session_id(), **given)
-    click.echo(json.dumps(reply, ensure_ascii=False, indent=2) if as_json else reply["generated"])
+    click.echo(_json(reply) if as_json else reply["generated"])
 
 
 @cli.command()
-@click.option("--session-id", help="Go on with this conversation; without it, a new one.")
+@click.option("--session-id", type=Text(), help="Go on with this conversation; without it, a new one.")
 @settings_options
 def chat(session_id: str | None, **options: str | None) -> None:
     """Talk with the running server: /clear forgets, /quit or Ctrl-D ends."""
@@ -179,7 +181,7 @@ def _pass_through(name: str, module: str, help_text: str) -> None:
     @cli.command(name, context_settings=PASS_THROUGH, help=help_text)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def command(arguments: tuple[str, ...]) -> None:
-        _become_module(module, arguments)
+        become_module(module, arguments)
 
 
 _pass_through("train", "train", "Train on your text, offline.")
@@ -191,6 +193,7 @@ _pass_through("test", "pytest", "Run the tests.")
 
 def main(run: Callable[..., Any] = cli) -> None:
     """Run the command line; every error that is foreseen ends in one line and an exit code."""
+    prepare_streams()
     try:
         sys.exit(run(prog_name="neuroq", standalone_mode=False) or 0)
     except click.Abort:
@@ -210,11 +213,8 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _become_module(module: str, arguments: tuple[str, ...]) -> None:
-    if module.partition(".")[0] == "train":
-        require_train()
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=not shows_unicode(sys.stdout), indent=2)
 
 
 def _take_away(settings: Settings) -> None:

@@ -16,13 +16,14 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from server.java import find_system_java
 
+CALLED_FROM = "NEUROQ_CALLED_FROM"  # where the user stands: relative paths start there
 STAMP_NAME = "neuroq-installed.json"
 NUM_FAILURE_LINES = 15
 
@@ -60,6 +61,8 @@ def run(root: str, arguments: Sequence[str]) -> int:
 
 
 def _become_client(root: str, location: Path, arguments: Sequence[str]) -> NoReturn:
+    with suppress(FileNotFoundError):  # a folder that was removed under the user's feet
+        os.environ[CALLED_FROM] = str(Path.cwd())
     os.chdir(root)
     python = str(location / "bin" / "python")
     flags = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]  # python's own, such as -X utf8

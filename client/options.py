@@ -21,8 +21,11 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def settings_from(options: dict[str, str | None]) -> Settings:
-    """Return the settings from a command's options and this process's environment."""
-    return read_settings(options, os.environ, ROOT)
+    """Return the settings from a command's options and this process's environment.
+
+    Relative paths start where the user stands, default places in NeuroQ's folder.
+    """
+    return read_settings(options, os.environ, ROOT, Path.cwd())
 
 
 def _metavar(field: str) -> str:

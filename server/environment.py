@@ -9,21 +9,23 @@ from server.jobs import jobs_path
 from server.settings import Settings
 
 TOOLS = Path(__file__).resolve().with_name("tools")  # stand-ins for programs that a slim machine lacks
+_NOT_FOR_WORKERS = ("TS_", "NEUROQ_TOKEN", "NEUROQ_CALLED_FROM")
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def server_environment(
     environment: Mapping[str, str], settings: Settings, java_home: Path, temp_dir: Path
 ) -> dict[str, str]:
-    """Return the server's environment. Pure but for the place of this Python."""
+    """Return the server's environment. Pure but for the place of this Python and where a path starts."""
     # TS_CONFIG_FILE and some more win over config.properties even with enable_envvars_config=false.
-    # The operator's token is for the proxy alone.
-    kept = {n: value for n, value in environment.items() if not n.startswith(("TS_", "NEUROQ_TOKEN"))}
+    # The operator's token is for the proxy alone, and a worker stands elsewhere than the user.
+    kept = {n: value for n, value in environment.items() if not n.startswith(_NOT_FOR_WORKERS)}
     scripts = str(Path(sys.executable).parent)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temp_dir))
+    sessions = environment.get("NEUROQ_SESSIONS_PATH") or settings.run_dir / "sessions.db"
     return {
-        "NEUROQ_SESSIONS_PATH": str(settings.run_dir / "sessions.db"),
         **kept,
+        "NEUROQ_SESSIONS_PATH": str(Path(sessions).absolute()),
         "NEUROQ_IN_FLIGHT_PATH": str(settings.in_flight_path),
         **temporary,
         **_utf8_locale(environment),

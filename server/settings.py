@@ -199,19 +199,29 @@ OPTIONS = (
 PORT_OPTIONS = tuple(option for option in OPTIONS if option.parse is parse_port)
 
 
-def read_settings(options: Mapping[str, str | None], environment: Mapping[str, str], root: Path) -> Settings:
-    """Return the settings; relative paths start at `root`. Raises SettingsError, one line."""
+def read_settings(
+    options: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    root: Path,
+    folder: Path | None = None,
+) -> Settings:
+    """Return the settings. Raises SettingsError, one line.
+
+    A relative path that is given starts at `folder`, where the user stands (default: at `root`), a default
+    place at `root`.
+    """
     values = {option.field: option_value(option, options, environment) for option in OPTIONS}
-    values["run_dir"] = Path(root, values["run_dir"])
+    starts = {option.field: folder or root for option in OPTIONS if _given(option, options, environment)[0]}
+    values["run_dir"] = Path(starts.get("run_dir", root), values["run_dir"])
     for name in ("checkpoint_path", "archive_path"):
         if values[name] and not is_remote(values[name]):
-            values[name] = str(Path(root, values[name]))
-    values |= _store(values, root)
+            values[name] = str(Path(starts.get(name, root), values[name]))
+    values |= _store(values, starts.get("model_store", root))
     _require_distinct_ports(values)
     return Settings(**values)
 
 
-def _store(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def _store(values: Mapping[str, Any], start: Path) -> dict[str, Any]:
     """Return the folder that TorchServe gets, and where its archives come from if not from there."""
     store, archive = values["model_store"], values["archive_path"]
     if archive and is_remote(store):
@@ -219,18 +229,25 @@ def _store(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
     if archive or is_remote(store):
         folder = values["run_dir"] / "model_store"
         return {"model_store": folder, "remote_store": store if is_remote(store) else ""}
-    return {"model_store": Path(root, store)}
+    return {"model_store": Path(start, store)}
 
 
 def option_value(option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]) -> Any:
     """Return one setting. Raises SettingsError, one line, that names where a bad value came from."""
-    given, source = options.get(option.field), option.flag
-    if not given:
-        given, source = environment.get(option.variable), option.variable
+    given, source = _given(option, options, environment)
     try:
         return option.parse(given or option.default)
     except ValueError as error:
         raise SettingsError(f"{source} {error}, not {given!r}") from error
+
+
+def _given(
+    option: Option, options: Mapping[str, str | None], environment: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """Return what was given for a setting, if anything, and where."""
+    if given := options.get(option.field):
+        return given, option.flag
+    return environment.get(option.variable), option.variable
 
 
 def _require_distinct_ports(values: Mapping[str, Any]) -> None:

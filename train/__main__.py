@@ -96,7 +96,8 @@ def main(
         from train.preview import preview  # noqa: PLC0415 - not needed otherwise
 
         sys.exit(preview((*texts, *more_texts), _say))
-    from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
+    with interruption.importing():
+        from train import command  # noqa: PLC0415 - takes two seconds, and nothing before it needs it
 
     given = {
         name: value

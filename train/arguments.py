@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 DEFAULT_CHECKPOINT_PATH = "checkpoints/neuroq_checkpoint.pt"
@@ -87,14 +88,22 @@ class TrainingArguments:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dictionary that `from_dict` reads back."""
-        return asdict(self) | {"texts": list(self.texts)}
+        """Return a plain dictionary that `from_dict` reads back, paths absolute: it may be read elsewhere."""
+        places = {"checkpoint_path": _absolute(self.checkpoint_path)}
+        if self.tokenizer_path:
+            places["tokenizer_path"] = _absolute(self.tokenizer_path)
+        return asdict(self) | places | {"texts": [_absolute(text) for text in self.texts]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingArguments:
         """Read a dictionary made by `to_dict`."""
         known = {field.name for field in fields(cls)}
         return cls(**{**{k: v for k, v in values.items() if k in known}, "texts": tuple(values["texts"])})
+
+
+def _absolute(place: str) -> str:
+    """Return a path as it is read from anywhere; `-` is none."""
+    return place if place == "-" else str(Path(place).absolute())
 
 
 # A preset replaces defaults; an argument that is given replaces the preset's.

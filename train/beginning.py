@@ -48,10 +48,11 @@ def make_trainer(arguments: TrainingArguments, documents: EncodedDocuments, begi
     if state:
         try:
             trainer.model.load_state_dict(state.weights)
-            trainer.optimizer.load_state_dict(state.optimizer)
+            if state.optimizer:  # a finished run has left none
+                trainer.optimizer.load_state_dict(state.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(f"the state is that of another network: {misfit(error)}") from error
-        trainer.position = Position(state.epoch, state.batch)
+        trainer.position, trainer.first_epoch = Position(state.epoch, state.batch), state.first_epoch
     return trainer
 
 

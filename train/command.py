@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import Checkpoint, CheckpointError
+from model.checkpoint import CheckpointError
 from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from storage.upload import require_access
@@ -16,12 +16,13 @@ from train.corpus import CorpusError
 from train.interruption import INTERRUPTED
 from train.loop import TrainingError
 from train.parent import Parent
-from train.place import require_place
+from train.place import home, require_place
 from train.processes import GroupError
 from train.recipe import choose_preset
 from train.remote import object_of, training_path, upload_checkpoint
+from train.resume import interrupted_run, longer_run
 from train.run import follow, resume, start
-from train.state import TrainingState, state_path
+from train.state import TrainingState
 
 _FAILURES = (
     CheckpointError,
@@ -55,21 +56,20 @@ def run(
         if location:
             require_access(location)  # now, not after hours of training
             given = {**given, "checkpoint_path": str(training_path(location))}
-        place = given.get("checkpoint_path", DEFAULT_CHECKPOINT_PATH)
+        place = given.get("checkpoint_path", home(DEFAULT_CHECKPOINT_PATH))
         require_place(place)
         path = Path(place)
-        if resuming and path.exists() and not state_path(path).exists():
-            _check_finished(path, given)
-            say(f"{path}: the run has finished, there is nothing to go on with")
+        state = _resumed(path, given, say) if resuming else None
+        if state:
+            outcome = resume(state, say, with_report=with_report, progress_path=progress_path)
+        elif not (resuming and path.exists()):
+            beginning = _begun({**given, "checkpoint_path": place}, preset, say)
+            outcome = start(*beginning, say, with_report=with_report, progress_path=progress_path)
         else:
-            run = _resumed(path, given, say) if resuming else None
-            if run:
-                outcome = resume(run, say, with_report=with_report, progress_path=progress_path)
-            else:
-                beginning = _begun(given, preset, say)
-                outcome = start(*beginning, say, with_report=with_report, progress_path=progress_path)
-            if not outcome.finished:
-                return INTERRUPTED
+            outcome = None
+            say(f"{path}: the run has finished, there is nothing to go on with")
+        if outcome and not outcome.finished:
+            return INTERRUPTED
         if location:
             upload_checkpoint(path, location)
             say(f"uploaded to {location}")
@@ -92,26 +92,15 @@ def _begun(
 
 
 def _resumed(path: Path, given: Mapping[str, Any], say: Callable[[str], None]) -> TrainingState | None:
-    """Return the state of the run to go on with, None when it has not saved any yet."""
-    if not state_path(path).exists():
+    """Return the state of the run to go on with, None when it has finished or has not saved any yet."""
+    state = interrupted_run(path, given)
+    if state is None and path.exists():
+        state = longer_run(path, given)
+        if state:
+            say(
+                f"{path}: the run had finished after {state.epoch} epochs and goes on to "
+                f"{state.arguments.epochs}, with a schedule and an optimiser that begin anew"
+            )
+    elif state is None:
         say(f"{path}: no run has been saved yet, it begins now")
-        return None
-    state = TrainingState.load(state_path(path))
-    _check_the_same(state.arguments, given)
     return state
-
-
-def _check_the_same(begun_with: TrainingArguments, given: Mapping[str, Any]) -> None:
-    """Raise ValueError for an argument that is not the one that the run began with."""
-    for name, value in given.items():
-        before = getattr(begun_with, name)
-        if value != before:
-            raise ValueError(f"the run began with {name} {before!r}, it cannot be resumed with {value!r}")
-
-
-def _check_finished(path: Path, given: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the checkpoint is what the run that is asked for ended with."""
-    lineage = Checkpoint.load(path).lineage
-    if not lineage.get("is_finished"):
-        raise CheckpointError(f"there is no run to resume: {state_path(path)} does not exist")
-    _check_the_same(TrainingArguments.from_dict(lineage["arguments"]), given)

@@ -65,7 +65,10 @@ def load_data(
         tokenizer = Tokenizer.load(Path(arguments.tokenizer_path))
     data = _cached(arguments, corpus, tokenizer, fingerprint) or _read(arguments, corpus, tokenizer, say)
     if fingerprint not in (None, data.fingerprint):
-        raise CorpusError("the text has changed since the run began: it cannot be resumed")
+        names = ", ".join(arguments.texts) or "the built-in corpus"
+        raise CorpusError(
+            f"the text has changed since the run began, or {names} is another one: it cannot be resumed"
+        )
     say(f"{len(data.train)} documents to train on, {len(data.validation)} held out for validation")
     return data
 

@@ -18,6 +18,7 @@ from train.answers import Answer, AnswerScore, ask, foreign_questions, questions
 from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
+from train.place import default_at_home
 from train.remote import OpenedCheckpoint, open_checkpoint
 from train.score import score
 
@@ -61,7 +62,13 @@ def evaluate_answers(
 @click.option(
     "--foreign", multiple=True, metavar="FILE", help="Questions that should be refused, one a line."
 )
-@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option(
+    "--checkpoint_path",
+    "--checkpoint-path",
+    default=DEFAULT_CHECKPOINT_PATH,
+    show_default=True,
+    callback=default_at_home,
+)
 @click.option(
     "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: the one in the checkpoint."
 )
@@ -89,7 +96,8 @@ def main(
     except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(result, ensure_ascii=False, indent=1))
+    is_utf8 = sys.stdout.encoding.lower() == "utf-8"
+    click.echo(json.dumps(result, ensure_ascii=not is_utf8, indent=1))
 
 
 def _show(answer: Answer) -> None:

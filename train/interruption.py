@@ -31,6 +31,8 @@ class _Watch:
     def __init__(self) -> None:
         self.first: float | None = None
         self.only_notes = False
+        self.leaves_at_once = False  # nothing has begun
+        self.has_broken_off = False
         self.is_patient = False  # heeds no second Ctrl-C: another process does
 
     def note(self, number: int, _frame: FrameType | None) -> None:
@@ -46,8 +48,22 @@ _watch = _Watch()
 
 
 def end_in_one_line() -> None:
-    """From now on a signal breaks this process off, wherever it is, with one line."""
+    """From now on a signal breaks this process off, wherever it is, with one line.
+
+    Until `run` it does so at once: while modules are imported anything may swallow an exception.
+    """
+    _watch.leaves_at_once = True
     _install()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import what takes its time: a signal ends the command at once here, if this is one."""
+    _watch.leaves_at_once = signal.getsignal(signal.SIGINT) == _watch.note
+    try:
+        yield
+    finally:
+        _watch.leaves_at_once = False
 
 
 def give_way() -> None:
@@ -99,6 +115,9 @@ def break_off() -> NoReturn:
     line = f"{name}: interrupted" + ("; go on with --resume" if name == "train" else "")
     with suppress(OSError):  # the terminal may be gone
         os.write(2, f"{line}\n".encode())
+    if _watch.leaves_at_once:
+        os._exit(INTERRUPTED)
+    _watch.has_broken_off = True
     raise Interrupted(INTERRUPTED)
 
 
@@ -112,12 +131,13 @@ def _command() -> str:
 
 def run(main: Callable[[], object]) -> None:
     """Run a command; an interrupted one leaves at once, for a thread may still be in the middle of a text."""
+    _watch.leaves_at_once = False
     try:
         main()
-    except Interrupted:
-        pass
-    else:
         return
+    except BaseException:  # a library may have made another error of Interrupted
+        if not _watch.has_broken_off:
+            raise
     os._exit(INTERRUPTED)  # by now every `with` and `finally` on the way has cleaned up
 
 

@@ -87,6 +87,7 @@ class Trainer:
             with_muon=arguments.optimizer == "muon",
         )
         self.position = Position()
+        self.first_epoch = 0  # where the schedule begins
         self.precision = resolve_precision(arguments.precision, self.device)
         self._loss = make_loss(
             self.model,
@@ -158,7 +159,8 @@ class Trainer:
             raise TrainingError(
                 f"the loss is {nats} in epoch {place.epoch + 1}, batch {place.batch + 1}: try a lower --lr"
             )
-        epochs_share = (place.epoch + place.batch / num_batches) / self.arguments.epochs
+        here = place.epoch - self.first_epoch + place.batch / num_batches
+        epochs_share = here / (self.arguments.epochs - self.first_epoch)
         done = min(max(epochs_share, wishes.time_share), 1.0)
         update = self.optimizer.step(done, group)
         self._is_time_over = wishes.time_share >= 1.0

@@ -23,6 +23,7 @@ from storage.location import Location, is_remote, parse_object
 from storage.upload import upload
 from train import interruption
 from train.arguments import DEFAULT_CHECKPOINT_PATH
+from train.place import default_at_home
 from train.remote import OpenedCheckpoint, open_checkpoint
 
 MODEL_NAME = "neuroq"
@@ -58,7 +59,7 @@ class Package:
     def write(self, archive: Path) -> int:
         """Run torch-model-archiver and put the result at `archive`, whole or not at all; return its bytes."""
         archive.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".package-", dir=archive.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".package-", dir=archive.parent.resolve()) as folder:
             content, export, private = (Path(folder) / name for name in ("content", "export", "tmp"))
             for each in (content, export, private):
                 each.mkdir()
@@ -90,6 +91,7 @@ class Package:
         }
         done = subprocess.run(
             [*command, *(word for option in options.items() for word in option)],
+            cwd=_ROOT,  # not where the user stands: a file of theirs may have a module's name
             env={**os.environ, "TMPDIR": str(private), "TEMP": str(private)},
             capture_output=True,
             text=True,
@@ -138,11 +140,19 @@ def _check_version(_context: click.Context, _option: click.Parameter, value: str
 
 
 @click.command(name="package")
-@click.option("--checkpoint_path", "--checkpoint-path", default=DEFAULT_CHECKPOINT_PATH, show_default=True)
+@click.option(
+    "--checkpoint_path",
+    "--checkpoint-path",
+    default=DEFAULT_CHECKPOINT_PATH,
+    show_default=True,
+    callback=default_at_home,
+)
 @click.option("--tokenizer_path", "--tokenizer-path", "tokenizer", help="Default: the one in the checkpoint.")
 @click.option("--version", default="1.0", show_default=True, callback=_check_version)
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="continuous", show_default=True)
-@click.option("--model_store", "--model-store", default="model_store", show_default=True)
+@click.option(
+    "--model_store", "--model-store", default="model_store", show_default=True, callback=default_at_home
+)
 @click.option("--output", help=f"Default: MODEL_STORE/{MODEL_NAME}.mar.")
 @click.option("--if-changed", is_flag=True, help="Do nothing when the archive holds exactly this already.")
 def main(

@@ -1,4 +1,7 @@
-"""Where a run's files go: found to be possible before any text is read."""
+"""Places: what a relative path means, and whether a run's files can go where they should.
+
+A path is relative to where the user stands; the default places lie in NeuroQ's own folder.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,35 @@ import errno
 import os
 import tempfile
 from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def home(place: str) -> str:
+    """Return a default place as it is typed from here."""
+    return place if Path.cwd() == ROOT else str(ROOT / place)
+
+
+def default_at_home(context: click.Context, option: click.Parameter, value: str) -> str:
+    """Bring an option's default home: a callback of click."""
+    is_default = context.get_parameter_source(option.name or "") is ParameterSource.DEFAULT
+    return home(value) if is_default else value
+
+
+def typed(place: str) -> str:
+    """Return an absolute path as it is typed from here: relative when it leads down."""
+    path = Path(place)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place
+
+
+def same_place(one: str | None, other: str | None) -> bool:
+    """Whether two paths, from here, are the same."""
+    if one is None or other is None:
+        return one is other
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def require_place(checkpoint_path: str) -> None:

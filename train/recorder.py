@@ -76,10 +76,12 @@ class Recorder:
         if state:
             self._history, self._metrics = state.history, state.metrics
             self._early_stopping.load_state_dict(state.early_stopping)
-            if self._path.exists() and self._history.points:
+            if self._path.exists() and (self._history.points or trainer.first_epoch):
                 self._parent = file_sha256(self._path)
-        else:
-            self._history.evaluations.append(Evaluation(0, 0, None, measure_angles(trainer.model)))
+        if not self._history.evaluations:
+            score = self._metrics.get("validation_bits_per_char")
+            angles = measure_angles(trainer.model)
+            self._history.evaluations.append(Evaluation(self._epochs_done, 0, score, angles))
             if len(data.validation):
                 self._history.held_out_text = measure_documents(data.validation, data.tokenizer)
 
@@ -246,6 +248,7 @@ class Recorder:
             history=self._history,
             metrics=self._metrics,
             early_stopping=self._early_stopping.state_dict(),
+            first_epoch=self._trainer.first_epoch,
         )
         with deferred():
             state.save(state_path(self._path))

@@ -10,6 +10,7 @@ from model.tokenizer import Tokenizer
 from storage.cache import local_path
 from storage.location import Location, beside, is_remote, parse_object
 from storage.upload import upload
+from train.place import home
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def object_of(checkpoint_path: str) -> Location | None:
 
 def training_path(location: Location) -> Path:
     """Return where a run trains whose checkpoint goes to an object; its state for --resume stays there."""
-    return Path("checkpoints") / location.scheme / location.bucket / location.key
+    return Path(home("checkpoints")) / location.scheme / location.bucket / location.key
 
 
 def upload_checkpoint(checkpoint: Path, location: Location) -> None:

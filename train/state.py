@@ -39,6 +39,7 @@ class TrainingState:
     history: History
     metrics: dict[str, Any]
     early_stopping: dict[str, Any]
+    first_epoch: int = 0  # where the schedule begins: where a finished run ended that was given more epochs
 
     def save(self, path: Path) -> None:
         """Replace the file. Raises OSError."""

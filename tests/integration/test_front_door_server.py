@@ -332,3 +332,68 @@ def test_two_instances_live_side_by_side(served: Place) -> None:
     assert served.neuroq("generate", "二", **other).stdout == "オウム: 二\n"
     assert served.neuroq("stop", **other).stdout == "Stopped.\n"
     assert served.neuroq("status").returncode == 0
+
+
+NOT_TEXT = "ab\udcff"  # the byte 0xff, as Python hands it on
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["generate", NOT_TEXT], ["generate", "x", "--stop", NOT_TEXT], ["chat", "--session-id", NOT_TEXT]],
+)
+def test_an_argument_that_is_no_text_is_refused_in_one_line(served: Place, arguments: list[str]) -> None:
+    done = served.neuroq(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "b'ab\\xff' is not UTF-8" in line
+
+
+def test_input_that_is_no_text_is_refused_in_one_line(served: Place) -> None:
+    for command, message in (
+        (["generate", "-"], "standard input is not UTF-8"),
+        (["chat"], "line 2 of standard input is not UTF-8"),
+    ):
+        done = piped(served, command, "はい\n".encode() + b"ab\xff\n")
+        assert done.returncode == 2
+        assert done.stderr.decode().splitlines() == [f"neuroq: {message}"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"LC_ALL": "POSIX"},
+    ],
+)
+def test_a_terminal_without_japanese_gets_it_escaped(served: Place, variables: dict[str, str]) -> None:
+    spoken = "\\u30aa\\u30a6\\u30e0: hello \\U0001f600"
+    for command, text in (
+        (["generate", "hello 😀"], ""),
+        (["generate", "-"], "hello 😀\n"),
+        (["chat"], "hello 😀\n"),
+    ):
+        done = piped(served, command, text.encode(), **variables)
+        assert (done.returncode, done.stderr) == (0, b"")
+        shown = done.stdout.decode()
+        assert spoken in shown or "オウム: hello 😀" in shown
+    done = piped(served, ["generate", "--json", "hello 😀"], b"", **variables)
+    assert json.loads(done.stdout)["generated"] == "オウム: hello 😀"
+
+
+def test_the_prompt_is_read_from_standard_input(served: Place) -> None:
+    done = served.neuroq("generate", "-", stdin="こんにちは\nお元気ですか\n")
+    assert (done.returncode, done.stdout) == (0, "オウム: こんにちは\nお元気ですか\n")
+
+
+def piped(
+    served: Place, command: list[str], stdin: bytes, **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "client", *command],
+        cwd=served.root,
+        env={**served.environment, **variables},
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )

@@ -202,3 +202,21 @@ def test_torchrun_gives_the_signal_to_all(text: str, tmp_path: Path) -> None:
     assert "interrupted (go on with --resume)" in printed, printed
     load_whole(path)
     assert state_path(path).exists()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.7, 1.1, 1.5, 1.9])
+def test_while_modules_are_imported_and_the_run_begins(text: str, tmp_path: Path, seconds: float) -> None:
+    """Anything may happen to an exception that is raised in the middle of an import."""
+    for module in ("train", "train.evaluate", "train.package"):
+        options = ["--checkpoint_path", str(tmp_path / "c.pt")]
+        texts = [] if module == "train.package" else [text]
+        process = subprocess.Popen(
+            command(*texts, *options, module=module), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+        assert not any(word in printed for word in ("Traceback", "Aborted")), printed
+        if "there is no checkpoint" not in printed:  # it had ended by itself
+            assert process.returncode == 130
+            assert "interrupted" in printed

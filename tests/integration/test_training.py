@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -187,6 +188,19 @@ def test_a_run_that_finds_no_better_model_ends_with_its_best(corpus: str, tmp_pa
     resumed = train(*arguments, "--checkpoint_path", str(killed), "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert same(path, killed)
+
+
+def test_a_single_process_computes_in_one_thread(corpus: str, tmp_path: Path) -> None:
+    """On a busy machine the threads of one process wait for each other most of the time."""
+    path = tmp_path / "c.pt"
+    process = start(corpus, "--checkpoint_path", str(path), *_SMALL, "--processes=1", "--epochs=1000")
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("epoch 4/"):
+        assert process.poll() is None
+    times = sorted((thread.user_time for thread in psutil.Process(process.pid).threads()), reverse=True)
+    process.kill()
+    process.communicate()
+    assert sum(times[1:]) < 0.3 * times[0], times  # those of reading and the tokenizer are over
 
 
 def test_resuming_refuses_other_arguments_and_other_text(corpus: str, tmp_path: Path) -> None:

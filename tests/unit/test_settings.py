@@ -57,6 +57,28 @@ def test_value(
 
 
 @pytest.mark.parametrize(
+    ("options", "environment", "field", "expected"),
+    [
+        ({}, {}, "run_dir", ROOT / "run"),
+        ({}, {}, "checkpoint_path", "/somewhere/checkpoints/neuroq_checkpoint.pt"),
+        ({}, {}, "model_store", ROOT / "model_store"),
+        ({"run_dir": "r"}, {}, "run_dir", Path("/tmp/user/r")),
+        ({}, {"NEUROQ_RUN_DIR": "r"}, "run_dir", Path("/tmp/user/r")),
+        ({"checkpoint_path": "out/x.pt"}, {}, "checkpoint_path", "/tmp/user/out/x.pt"),
+        ({}, {"NEUROQ_CHECKPOINT_PATH": "/x.pt"}, "checkpoint_path", "/x.pt"),
+        ({}, {"NEUROQ_MODEL_STORE": "store"}, "model_store", Path("/tmp/user/store")),
+        ({"archive_path": "x.mar"}, {}, "archive_path", "/tmp/user/x.mar"),
+        ({"checkpoint_path": "s3://bucket/x.pt"}, {}, "checkpoint_path", "s3://bucket/x.pt"),
+    ],
+)
+def test_what_is_given_starts_where_the_user_stands(
+    options: dict[str, str | None], environment: dict[str, str], field: str, expected: object
+) -> None:
+    settings = read_settings(options, environment, ROOT, Path("/tmp/user"))
+    assert getattr(settings, field) == expected
+
+
+@pytest.mark.parametrize(
     ("options", "environment", "words"),
     [
         ({"port": "0"}, {}, ["--port", "1 to 65535", "'0'"]),

