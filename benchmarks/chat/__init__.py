@@ -1,0 +1,1 @@
+"""What the shipped model replies to questions that nobody trained on, judged one by one."""
