@@ -36,6 +36,15 @@ def test_the_rehearsal_has_its_share(share: float) -> None:
     assert rehearsed / (own + rehearsed) == pytest.approx(share, abs=0.03)  # copies are whole
 
 
+def test_what_the_text_answers_is_not_refused_in_the_rehearsal() -> None:
+    refused = next(d for d in Mixture(1, False, True, 0).rehearsed() if "分かりません" in d.turns[1].text)
+    question = refused.turns[0].text
+    own = [Document(turns=(Turn("user", f"{question}？"), Turn("assistant", "9時です。")))]
+    rehearsed = list(Mixture.of(TrainingArguments(rehearsal=0.5), own).rehearsed())
+    assert refused not in rehearsed
+    assert len(rehearsed) > 5000
+
+
 def test_a_tiny_text_is_not_repeated_without_end() -> None:
     mixture = Mixture.of(TrainingArguments(rehearsal=0.5, vary=True), PAIRS[:1])
     copies = list(mixture.copies(PAIRS[0]))
