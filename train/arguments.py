@@ -154,9 +154,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rehearsal": 0.5,
         "validation_fraction": 0.0,
     },
+    # How the shipped model learned the built-in corpus, from a base that knows Japanese (pretrained/make).
+    "chat": {
+        "epochs": 6,
+        "batch_size": 8,
+        "lr": 0.003,
+        "matrix_lr": 0.012,
+        "dropout": 0.0,
+        "word_dropout": 0.1,
+        "vary": True,
+        "validation_fraction": 0.01,
+    },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
-        "epochs": 16,
+        "epochs": 4,
         "batch_size": 8,
         "seq_length": 256,
         "lr": 0.006,

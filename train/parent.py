@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +13,6 @@ from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from train.remote import open_checkpoint
 
-BUILT_IN_MODEL = Path(__file__).resolve().parent.parent / "pretrained" / "neuroq.pt"
-BUILT_IN = "builtin"  # its name on the command line
 # The arguments that a configuration fixes, which are called the same there.
 SHAPE = (
     "vocab_size", "embed_dim", "num_heads", "num_layers", "num_neurons", "num_steps", "attention_blend",
@@ -34,11 +31,11 @@ class Parent:
 
     @classmethod
     def open(cls, place: str) -> Parent:
-        """Read a checkpoint: a path, s3:// or gs://, or `builtin` for the one that NeuroQ ships.
+        """Read a checkpoint: any place that `open_checkpoint` knows.
 
         Raises CheckpointError, TokenizerError, StorageError, ValueError.
         """
-        opened = open_checkpoint(str(BUILT_IN_MODEL) if place == BUILT_IN else place)
+        opened = open_checkpoint(place)
         checkpoint = opened.checkpoint
         network = checkpoint.build()  # its tensors fit its configuration
         origin = {

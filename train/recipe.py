@@ -7,7 +7,8 @@ from typing import Any
 
 from train.arguments import PRESETS
 from train.corpus import STANDARD_INPUT, Corpus
-from train.parent import BUILT_IN_MODEL, SHAPE
+from train.parent import SHAPE
+from train.remote import BUILT_IN_MODEL
 
 SMALL_TEXT = 300_000  # characters; from nothing a model learns little from fewer
 _OWN_START = {*SHAPE, "tokenizer_path", "init_from", "seq_length"}

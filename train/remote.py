@@ -12,6 +12,9 @@ from storage.location import Location, beside, is_remote, parse_object
 from storage.upload import upload
 from train.place import home
 
+BUILT_IN = "builtin"  # the name of the checkpoint that NeuroQ ships, on the command line
+BUILT_IN_MODEL = Path(__file__).resolve().parent.parent / "pretrained" / "neuroq.pt"
+
 
 @dataclass(frozen=True)
 class OpenedCheckpoint:
@@ -23,12 +26,12 @@ class OpenedCheckpoint:
 
 
 def open_checkpoint(place: str, tokenizer: str | None = None) -> OpenedCheckpoint:
-    """Read a checkpoint of this machine or of an object store, and its tokenizer.
+    """Read a checkpoint of this machine or of an object store, or `builtin`; and its tokenizer.
 
-    That is the one that is named, else the one in the checkpoint; one of an older format has it beside it.
+    The tokenizer is the one that is named, else the one in the checkpoint; one of an older format has it beside it.
     Raises CheckpointError, TokenizerError, StorageError, and ValueError for a bad URL.
     """
-    path = _local("checkpoint_path", place)
+    path = BUILT_IN_MODEL if place == BUILT_IN else _local("checkpoint_path", place)
     checkpoint = Checkpoint.load(path)
     if not tokenizer and not checkpoint.tokenizer_model:
         tokenizer = beside(place, TOKENIZER_NAME)

@@ -1,11 +1,12 @@
-"""The front door on a machine with git and Python alone, and what its model has learned.
+"""The front door on a machine with git and Python alone, and what its model says.
 
-One real run of ./neuroq serve in a clean clone: its own environment, an empty home, no Java on the PATH,
-training on the built-in corpus. The tests after it use that server and its archive.
+One real run of ./neuroq serve in a clean clone: its own environment, an empty home, no Java on the PATH. The tests
+after it use that server and its archive.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chat.__main__ import ask_all, page
+from benchmarks.faq.__main__ import FOLDER as FAQ_FOLDER
 from benchmarks.precision import NUM_PROMPTS, compare_greedy_texts, prompts_of
-from benchmarks.replies import ask_all, table
 from client.api import NeuroQClient
 from model.checkpoint import Checkpoint
 from model.precision import BFLOAT16, INT8, MAX_LOSS, loss
@@ -30,6 +32,7 @@ from train.encoded import encode
 from train.precision import bits_per_char_by_precision
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+LEAST_RIGHT = 0.6
 _EXCHANGE = re.compile(r"あなた> (?P<prompt>.+)\n\s*NeuroQ> (?P<reply>.+)\n")
 
 
@@ -77,6 +80,14 @@ class Clone:
         found: dict[str, object] = json.loads(self.neuroq("status", "--json").stdout)
         return found
 
+    def served(self) -> dict[str, object]:
+        """What the served model says of itself."""
+        status = self.status()
+        addresses, token = status["addresses"], status["token"]
+        assert isinstance(addresses, dict)
+        with NeuroQClient(addresses["inference"], str(token)) as connected:
+            return connected.status()
+
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, str]]:
@@ -108,11 +119,11 @@ def test_it_ends_with_a_japanese_exchange_and_the_next_command(clone: tuple[Clon
     assert str(clone[0].status()["token"]) in printed
 
 
-def test_it_tells_how_long_training_took(clone: tuple[Clone, str]) -> None:
-    """The figure is for the reader: on a shared machine a test must not judge it."""
-    trained = re.search(r"trained in (\d+) s: bits per character: train [\d.]+, validation", clone[1])
-    assert trained, clone[1]
-    print(f"training on the built-in corpus took {trained[1]} s")
+def test_nothing_is_trained_unless_asked_for(clone: tuple[Clone, str]) -> None:
+    assert "Serving the model that NeuroQ ships (pretrained/neuroq.pt)." in clone[1]
+    assert not (clone[0].root / "checkpoints").exists()
+    digest = hashlib.sha256((clone[0].root / "pretrained" / "neuroq.pt").read_bytes()).hexdigest()
+    assert clone[0].served()["checkpoint_sha256"] == digest
 
 
 def test_the_printed_curl_line_works(clone: tuple[Clone, str]) -> None:
@@ -123,31 +134,40 @@ def test_the_printed_curl_line_works(clone: tuple[Clone, str]) -> None:
     assert json.loads(done.stdout)["status"] == "success"
 
 
-def test_a_second_serve_starts_without_training(clone: tuple[Clone, str]) -> None:
+def test_a_second_serve_starts_again(clone: tuple[Clone, str]) -> None:
     clone[0].neuroq("stop")
-    again = clone[0].neuroq("serve")
-    assert "trained in" not in again.stdout + again.stderr
+    clone[0].neuroq("serve")
     assert clone[0].status()["ready"] is True
 
 
-def test_questions_of_the_corpus_and_paraphrases_get_fitting_replies(client: NeuroQClient) -> None:
-    rows = ask_all(client)
-    print("\n" + table(rows))
-    asked = {turn.text for document in read_documents([str(BUILT_IN)]) for turn in document.turns}
-    taken, paraphrased = (
-        [row for row in rows if row.group == group] for group in dict.fromkeys(r.group for r in rows)
-    )
-    assert all(row.question in asked for row in taken)
-    assert not any(row.question in asked for row in paraphrased)
-    assert (len(taken), len(paraphrased)) == (10, 10)
-    assert all(row.fits for row in taken), table(rows)
-    assert sum(row.fits for row in paraphrased) >= 6, table(rows)
+def test_most_replies_are_those_that_were_judged_right(client: NeuroQClient) -> None:
+    """A machine without bfloat16 or a compiler may word a few replies otherwise: these count as wrong here."""
+    exchanges = ask_all(client)
+    print("\n".join(page(exchanges)))
+    right = sum(bool(each.verdict.is_right) for each in exchanges)
+    assert right >= LEAST_RIGHT * len(exchanges)
+    assert not [each for each in exchanges if "\ufffd" in each.replies[-1] or not each.replies[-1].strip()]
+
+
+def test_a_faq_is_learned_by_one_command(clone: tuple[Clone, str], tmp_path: Path) -> None:
+    """The README's: from the shipped model, by itself, exact, and with what it knew before."""
+    place = clone[0]
+    shutil.copy(FAQ_FOLDER / "library.csv", tmp_path / "faq.csv")
+    path = tmp_path / "mine.pt"
+    trained = place.neuroq("train", str(tmp_path / "faq.csv"), "--checkpoint_path", str(path))
+    assert "starting from the model that NeuroQ ships" in trained.stderr
+    assert "read 60 dialogues" in trained.stderr
+    judged = place.neuroq("evaluate", "--answers", str(tmp_path / "faq.csv"), "--checkpoint_path", str(path))
+    answers = json.loads(judged.stdout)["answers"]
+    assert answers["known"] == 60
+    assert answers["exact"] >= 57, judged.stderr
+    assert answers["broken"] == 0
+    assert answers["refused"] <= 3
 
 
 def test_the_native_path_writes_what_the_reference_writes(clone: tuple[Clone, str]) -> None:
-    """On the trained model: greedy texts in float32, and what reduced precision loses on held-out text."""
-    path = clone[0].root / "checkpoints" / "neuroq_checkpoint.pt"
-    checkpoint = Checkpoint.load(path)
+    """On the shipped model: greedy texts in float32, and what reduced precision loses on held-out text."""
+    checkpoint = Checkpoint.load(clone[0].root / "pretrained" / "neuroq.pt")
     network, tokenizer = checkpoint.build().freeze(), checkpoint.open_tokenizer()
     train, held_out = split(read_documents([str(BUILT_IN)]), 0.02)
     scores = bits_per_char_by_precision(network, encode(held_out, tokenizer))
@@ -166,7 +186,9 @@ def test_the_command_line_talks(clone: tuple[Clone, str]) -> None:
     twice = [place.neuroq("generate", "こんにちは", "--seed", "1", "--json").stdout for _ in range(2)]
     texts = [json.loads(text)["generated"] for text in twice]
     assert texts[0] == texts[1]
-    evaluated = json.loads(place.neuroq("evaluate", "corpus/greetings.jsonl").stdout)
+    evaluated = json.loads(
+        place.neuroq("evaluate", "corpus/greetings.jsonl", "--checkpoint_path", "builtin").stdout
+    )
     assert 0 < evaluated["bits_per_char"] < 5
 
 
@@ -176,6 +198,7 @@ def test_serving_needs_nothing_of_training(clone: tuple[Clone, str], tmp_path: P
     place.clone()
     shutil.rmtree(place.root / "train")
     shutil.rmtree(place.root / "corpus")
+    shutil.rmtree(place.root / "pretrained")
     shutil.copy(clone[0].root / "model_store" / "neuroq.mar", place.root / "model_store")
     try:
         place.neuroq("serve")
