@@ -28,7 +28,7 @@ class OpenedCheckpoint:
 def open_checkpoint(place: str, tokenizer: str | None = None) -> OpenedCheckpoint:
     """Read a checkpoint of this machine or of an object store, or `builtin`; and its tokenizer.
 
-    The tokenizer is the one that is named, else the one in the checkpoint; one of an older format has it beside it.
+    The tokenizer is the one that is named, else the one in the checkpoint; beside it in an older format.
     Raises CheckpointError, TokenizerError, StorageError, and ValueError for a bad URL.
     """
     path = BUILT_IN_MODEL if place == BUILT_IN else _local("checkpoint_path", place)

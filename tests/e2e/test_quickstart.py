@@ -1,7 +1,7 @@
 """The front door on a machine with git and Python alone, and what its model says.
 
-One real run of ./neuroq serve in a clean clone: its own environment, an empty home, no Java on the PATH. The tests
-after it use that server and its archive.
+One real run of ./neuroq serve in a clean clone: its own environment, an empty home, no Java on the PATH.
+The tests after it use that server and its archive.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def test_a_second_serve_starts_again(clone: tuple[Clone, str]) -> None:
 
 
 def test_most_replies_are_those_that_were_judged_right(client: NeuroQClient) -> None:
-    """A machine without bfloat16 or a compiler may word a few replies otherwise: these count as wrong here."""
+    """Without bfloat16 or a compiler a few replies may be worded otherwise: these count as wrong here."""
     exchanges = ask_all(client)
     print("\n".join(page(exchanges)))
     right = sum(bool(each.verdict.is_right) for each in exchanges)
