@@ -18,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "matrix_lr": (1e-8, 10.0),
     "join": (0.0, 1.0),
     "rehearsal": (0.0, 0.99),
+    "copies": (1, 1000),
     "seq_length": (8, 65_536),
     "vocab_size": (300, 1_000_000),
     "validation_fraction": (0.0, 0.9),
@@ -59,6 +60,7 @@ class TrainingArguments:
     join: float = 0.5
     vary: bool = False
     rehearsal: float = 0.0
+    copies: int = 1
     embed_dim: int = 128
     num_heads: int = 4
     num_layers: int = 3

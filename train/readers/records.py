@@ -72,7 +72,7 @@ def _read(record: Mapping[str, Any], shape: Shape, tally: Tally) -> Document | N
     if shape.kind == "pair" and not messages:
         tally.leave_out(LeftOut.HALF_ROW)
     turns = parse_turns(messages, tally)
-    return Document(turns=turns) if turns else None
+    return Document(turns=turns, topic=string(record.get("topic"))) if turns else None
 
 
 def _pair(record: Mapping[str, Any], shape: Shape) -> list[Any]:
