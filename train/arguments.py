@@ -158,13 +158,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # How the shipped model learned the built-in corpus, from a base that knows Japanese (pretrained/make).
     "chat": {
-        "epochs": 6,
+        "epochs": 2,
         "batch_size": 8,
         "lr": 0.003,
         "matrix_lr": 0.012,
         "dropout": 0.0,
         "word_dropout": 0.1,
         "vary": True,
+        "copies": 3,
         "validation_fraction": 0.01,
     },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
