@@ -39,8 +39,12 @@ class Tokenizer:
         except (RuntimeError, OSError) as error:
             raise TokenizerError(f"not a SentencePiece model: {error}") from error
         self.pad_id, self.begin_id, self.end_id = (self._special(s) for s in (PAD, BEGIN, END))
-        # A text's own ▁ goes by its bytes, else it would come back as a blank.
-        self._space_bytes = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
+        # A text's own ▁ goes by its bytes, else it would come back as a blank; and so does a blank where the
+        # vocabulary has none, else it would come back as ▁.
+        self._by_bytes = {_SPACE: self._bytes(_SPACE)}
+        if self._processor.piece_to_id(_SPACE) == self._processor.unk_id():
+            self._by_bytes[" "] = self._bytes(" ")
+        self._parted = re.compile(f"([{''.join(self._by_bytes)}])")
         self.user_id, self.assistant_id, self.end_of_turn_id = (self._special(s) for s in MARKERS)
 
     @classmethod
@@ -70,11 +74,12 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of plain text in its one form; a marker in it becomes ordinary characters."""
         ids: list[int] = []
-        for number, part in enumerate(normalize(text).split(_SPACE)):
-            if number:
-                ids += self._space_bytes
-            for piece in _INSIDE_MARKER.split(part):
-                ids += self._processor.encode(piece)
+        for part in self._parted.split(normalize(text)):
+            if part in self._by_bytes:
+                ids += self._by_bytes[part]
+            else:
+                for piece in _INSIDE_MARKER.split(part):
+                    ids += self._processor.encode(piece)
         return ids
 
     def decode(self, ids: list[int]) -> str:
@@ -95,6 +100,9 @@ class Tokenizer:
         if self._processor.is_byte(token):
             return bytes([int(piece[3:5], 16)])  # <0xE3>
         return (_UNKNOWN_TEXT if self._processor.is_unknown(token) else piece.replace(_SPACE, " ")).encode()
+
+    def _bytes(self, character: str) -> list[int]:
+        return [int(self._processor.piece_to_id(f"<0x{byte:02X}>")) for byte in character.encode()]
 
     def _special(self, symbol: str) -> int:
         number = int(self._processor.piece_to_id(symbol))

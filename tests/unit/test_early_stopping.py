@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.config import ModelConfig
 from train.arguments import TrainingArguments
 from train.early_stopping import EarlyStopping, Kept, judge
 from train.history import History
@@ -61,8 +62,9 @@ def test_the_best_weights_are_a_copy() -> None:
 def test_it_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     before = run(2, 5, 4, 4.5)
+    arguments, config = TrainingArguments(), ModelConfig()
     state = TrainingState(
-        TrainingArguments(), "f", b"t", 3, 0, {}, {}, 2.0, 0.5, History(), {}, before.state_dict()
+        arguments, config, None, "f", b"t", 3, 0, {}, {}, 2.0, 0.5, History(), {}, before.state_dict()
     )
     state.save(path)
     after = EarlyStopping(2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.apqb import correlation
+from model.config import ModelConfig
 from model.dialogue import Style
 from model.tokenizer import Tokenizer
 from tests.conftest import tiny_model
@@ -87,7 +88,9 @@ def test_it_goes_through_a_training_state(tokenizer: Tokenizer, tmp_path: Path) 
     text = TextQuality(repetition=0.25, validity=1.0)
     made.evaluations.append(Evaluation(1, 5, 4.5, measure_angles(model), samples, text))
     made.held_out_text = TextQuality(0.125, 1.0)
-    state = TrainingState(TrainingArguments(), "f", b"t", 1, 0, {}, {}, 2.0, 0.5, made, {}, {})
+    state = TrainingState(
+        TrainingArguments(), ModelConfig(), None, "f", b"t", 1, 0, {}, {}, 2.0, 0.5, made, {}, {}
+    )
     state.save(tmp_path / "state.pt")
     assert TrainingState.load(tmp_path / "state.pt").history == made
 
