@@ -34,6 +34,8 @@ class Tokenizer:
 
     def __init__(self, model_bytes: bytes) -> None:
         self.model_bytes = model_bytes
+        if not model_bytes:  # which SentencePiece takes for a model
+            raise TokenizerError("not a SentencePiece model: it is empty")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
         except (RuntimeError, OSError) as error:

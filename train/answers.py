@@ -124,7 +124,12 @@ def foreign_questions(documents: Iterable[Document]) -> list[Question]:
 def ask(network: NeuroQ, tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Answer]:
     """Return the replies of a network in inference mode to the questions, greedily, each on its own."""
     decoder = open_decoder(network, num_slots=_NUM_SLOTS, end_ids=tokenizer.stop_ids)
-    engine = Engine(decoder, temperature=network.quantum_temperature, end_ids=tokenizer.stop_ids)
+    engine = Engine(
+        decoder,
+        temperature=network.quantum_temperature,
+        end_ids=tokenizer.stop_ids,
+        max_waiting=len(questions),
+    )
     replies: dict[Hashable, list[int]] = {}
     for number, question in enumerate(questions):
         ids = encode_prompt(

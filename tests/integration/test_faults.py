@@ -268,7 +268,7 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Non
         ),
         (_changed(lambda values: values.pop("optimizer")), "{state} is not a whole training state: "),
         (
-            _changed(lambda values: values["arguments"].update(embed_dim=64)),
+            _changed(lambda values: values["config"].update(embed_dim=64)),
             "the state is that of another network: size mismatch for ",
         ),
     ],

@@ -13,6 +13,7 @@ import torch
 from model.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from train.corpus import Document
+from train.remote import open_checkpoint
 
 
 def command(*arguments: str, module: str = "train") -> list[str]:
@@ -47,9 +48,8 @@ def write_dialogues(path: Path, documents: list[Document], count: int) -> str:
 
 
 def load_whole(path: Path) -> Checkpoint:
-    """A checkpoint that can be served: readable, of its own shape, with its tokenizer in it."""
-    checkpoint = Checkpoint.load(path)
-    checkpoint.open_tokenizer()
+    """A checkpoint that can be served: readable, of its own shape, with its tokenizer in it or beside it."""
+    checkpoint = open_checkpoint(str(path)).checkpoint
     checkpoint.build()
     return checkpoint
 

@@ -64,7 +64,7 @@ def test_each_reply_of_a_dialogue_is_asked_with_its_history() -> None:
 
 def test_every_question_gets_its_own_reply(tokenizer: Tokenizer) -> None:
     network = tiny_model(tokenizer.vocab_size).freeze()
-    questions = [Question((), f"{number}番は何ですか", None) for number in range(40)]
+    questions = [Question((), f"{number}番は何ですか", None) for number in range(100)]
     answers = ask(network, tokenizer, questions)
     assert [answer.question for answer in answers] == questions
     assert [answer.reply for answer in ask(network, tokenizer, questions[3:5])] == [
