@@ -28,8 +28,8 @@ PORTS = ("PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_PORT", "GRPC_MANAGEMEN
 TRAIN = """
 import pathlib, sys
 path = pathlib.Path(sys.argv[sys.argv.index("--checkpoint_path") + 1])
-path.parent.mkdir(parents=True)
 path.touch()
+path.with_suffix(".state.pt").unlink()
 print("trained")
 """
 PACKAGE = """
@@ -248,18 +248,35 @@ def test_nothing_to_serve_is_one_line(place: Place) -> None:
     assert place.neuroq("train").returncode == 1
 
 
-def test_serve_trains_once_and_packages(place: Place) -> None:
+def test_serve_packages_the_shipped_model_and_trains_nothing(place: Place) -> None:
     (place.root / "train").mkdir()
-    (place.root / "train" / "__main__.py").write_text(TRAIN)
+    (place.root / "train" / "__main__.py").write_text("raise SystemExit(7)")
     (place.root / "train" / "package.py").write_text(PACKAGE)
     done = place.neuroq("serve", "--version", "2.0", "--profile", "workers")
     assert done.returncode == 0, done.stderr
-    assert "trained" in done.stdout
+    assert "Serving the model that NeuroQ ships" in done.stdout
     with zipfile.ZipFile(place.archive) as archive:
         arguments = json.loads(archive.read("MAR-INF/MANIFEST.json"))["arguments"]
+    assert arguments[:2] == ["--checkpoint_path", str(place.root / "pretrained" / "neuroq.pt")]
     assert arguments[4:] == ["--profile", "workers", "--version", "2.0", "--if-changed"]
+
+
+def test_serve_finishes_an_interrupted_training_once(place: Place) -> None:
+    (place.root / "train").mkdir()
+    (place.root / "train" / "__main__.py").write_text(TRAIN)
+    (place.root / "train" / "package.py").write_text(PACKAGE)
+    interrupted(place)
+    done = place.neuroq("serve")
+    assert done.returncode == 0, done.stderr
+    assert "trained" in done.stdout
     place.neuroq("stop")
     assert "trained" not in place.neuroq("serve").stdout
+
+
+def interrupted(place: Place) -> None:
+    """Leave the state of a training at the default path."""
+    (place.root / "checkpoints").mkdir()
+    (place.root / "checkpoints" / "neuroq_checkpoint.state.pt").touch()
 
 
 def test_a_release_is_served_whatever_the_checkpoint_has_become(place: Place) -> None:
@@ -306,6 +323,7 @@ def test_rollback_without_a_release_is_one_line(place: Place) -> None:
 def test_a_failed_training_ends_serve(place: Place) -> None:
     (place.root / "train").mkdir()
     (place.root / "train" / "__main__.py").write_text("raise SystemExit(7)")
+    interrupted(place)
     done = place.neuroq("serve")
     assert done.returncode == 1
     assert "exit code 7" in done.stderr
