@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -97,9 +98,12 @@ def test_train_uploads_what_it_trained_and_keeps_the_state_here(machine: Machine
     done = machine.run("client", *words, *options, cwd=machine.folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith("uploaded to s3://my-models/mine.pt\n")
-    folder = machine.folder / "checkpoints" / "s3" / BUCKET
-    assert machine.store.get("mine.pt") == (folder / "mine.pt").read_bytes()
-    Checkpoint.load(folder / "mine.pt").open_tokenizer()
+    folder = ROOT / "checkpoints" / "s3" / BUCKET  # the default place, wherever the command is called
+    try:
+        assert machine.store.get("mine.pt") == (folder / "mine.pt").read_bytes()
+        Checkpoint.load(folder / "mine.pt").open_tokenizer()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_train_finds_out_first_that_it_may_not_upload(machine: Machine) -> None:

@@ -72,7 +72,8 @@ def test_training_reads_and_writes_there(trained: Path, neuroq: Neuroq, folder: 
         0,
         "x.pt: the run has finished, there is nothing to go on with\n",
     )
-    with_its_tokenizer = ["--tokenizer_path", "out/neuroq_tokenizer.model", "--progress_file", "share.json"]
+    (folder / "out" / "its.model").write_bytes(load_whole(trained).tokenizer_model)
+    with_its_tokenizer = ["--tokenizer_path", "out/its.model", "--progress_file", "share.json"]
     done = neuroq("train", "./my.txt", "--checkpoint_path", "z/z.pt", *with_its_tokenizer, *_RUN)
     assert done.returncode == 0, done.stderr
     assert weights(folder / "z" / "z.pt").keys() == weights(trained).keys()
