@@ -186,6 +186,8 @@ class Recorder:
         if not self._arguments.rehearsal or self._is_interrupted:
             return {}
         questions = list(islice(questions_of(self._data.corpus), _ASKED_QUESTIONS))
+        if not questions:  # a text without dialogues
+            return {}
         network = copy.deepcopy(self._trainer.model).cpu().freeze()
         return {"answers": asdict(AnswerScore.of(ask(network, self._data.tokenizer, questions)))}
 
