@@ -15,10 +15,9 @@ from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from train import interruption
 from train.answers import Answer, AnswerScore, ask, foreign_questions, questions_of
-from train.arguments import DEFAULT_CHECKPOINT_PATH
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
-from train.place import default_at_home
+from train.place import checkpoint_option
 from train.remote import OpenedCheckpoint, open_checkpoint
 from train.score import score
 
@@ -62,13 +61,7 @@ def evaluate_answers(
 @click.option(
     "--foreign", multiple=True, metavar="FILE", help="Questions that should be refused, one a line."
 )
-@click.option(
-    "--checkpoint_path",
-    "--checkpoint-path",
-    default=DEFAULT_CHECKPOINT_PATH,
-    show_default=True,
-    callback=default_at_home,
-)
+@checkpoint_option
 @click.option(
     "--tokenizer_path", "--tokenizer-path", "tokenizer_file", help="Default: the one in the checkpoint."
 )

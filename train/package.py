@@ -22,8 +22,7 @@ from storage.errors import StorageError
 from storage.location import Location, is_remote, parse_object
 from storage.upload import upload
 from train import interruption
-from train.arguments import DEFAULT_CHECKPOINT_PATH
-from train.place import default_at_home
+from train.place import checkpoint_option, default_at_home
 from train.remote import OpenedCheckpoint, open_checkpoint
 
 MODEL_NAME = "neuroq"
@@ -140,13 +139,7 @@ def _check_version(_context: click.Context, _option: click.Parameter, value: str
 
 
 @click.command(name="package")
-@click.option(
-    "--checkpoint_path",
-    "--checkpoint-path",
-    default=DEFAULT_CHECKPOINT_PATH,
-    show_default=True,
-    callback=default_at_home,
-)
+@checkpoint_option
 @click.option("--tokenizer_path", "--tokenizer-path", "tokenizer", help="Default: the one in the checkpoint.")
 @click.option("--version", default="1.0", show_default=True, callback=_check_version)
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="continuous", show_default=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from train.arguments import DEFAULT_CHECKPOINT_PATH
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,6 +27,15 @@ def default_at_home(context: click.Context, option: click.Parameter, value: str)
     """Bring an option's default home: a callback of click."""
     is_default = context.get_parameter_source(option.name or "") is ParameterSource.DEFAULT
     return home(value) if is_default else value
+
+
+checkpoint_option = click.option(
+    "--checkpoint_path",
+    "--checkpoint-path",
+    default=DEFAULT_CHECKPOINT_PATH,
+    show_default=True,
+    callback=default_at_home,
+)
 
 
 def typed(place: str) -> str:
