@@ -74,13 +74,13 @@ def test_a_prompt_beyond_the_context(server: Server) -> None:
 
 def test_the_largest_replies_fit_what_torchserve_carries(server: Server) -> None:
     """Beyond its bound it would drop the worker, with all that it is answering."""
-    body = {"prompt": "はい", "temperature": 2.0, "top_k": 0, "top_p": 1.0, "seed": 1, "session_id": "large"}
+    body = {"prompt": "はい", "temperature": 2.0, "top_k": 0, "top_p": 1.0, "session_id": "large"}
     workers = server.ready_workers()
     for shape in ({"n": 8, "max_length": 35, "logprobs": 20}, {"n": 8, "max_length": 512, "logprobs": 0}):
         for stream in (False, True):
-            reply = server.post({**body, **shape, "stream": stream})
-            assert reply.status_code == 200, reply.text
-            assert len(reply.content) > 200_000
+            replies = [server.post({**body, **shape, "stream": stream, "seed": seed}) for seed in range(4)]
+            assert {reply.status_code for reply in replies} == {200}
+            assert max(len(reply.content) for reply in replies) > 200_000  # some end early, by chance
     refused = server.post({**body, "n": 8, "max_length": 512, "logprobs": 20})
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
     assert server.ready_workers() == workers

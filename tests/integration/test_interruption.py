@@ -116,19 +116,17 @@ def test_a_reader_that_is_gone_costs_no_step(alone: Path, text: str, tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_while_text_is_read(tmp_path: Path, number: int) -> None:
-    for module, extra in (
-        ("train", []),
-        ("train.evaluate", ["--checkpoint_path", str(tmp_path / "none.pt")]),
-    ):
-        path = tmp_path / "c.pt"
-        arguments = command("-", *(extra or ["--checkpoint_path", str(path)]), module=module)
+def test_while_text_is_read(alone: Path, tmp_path: Path, number: int) -> None:
+    path = tmp_path / "c.pt"
+    for module, checkpoint in (("train", path), ("train.evaluate", alone)):
+        arguments = command("-", "--checkpoint_path", str(checkpoint), module=module)
         process = subprocess.Popen(
             arguments, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         while not any(
             file.path.startswith("/tmp/neuroq-") for file in psutil.Process(process.pid).open_files()
         ):
+            assert process.poll() is None
             time.sleep(0.02)  # where standard input is kept
         process.send_signal(number)
         _, printed = process.communicate(timeout=30)
