@@ -18,12 +18,28 @@ REPLACEMENT = "\ufffd"  # stands where bytes were no character
 
 
 @dataclass(frozen=True)
+class Answers:
+    """How many known questions a checkpoint answers as it should, and how many foreign ones it refuses."""
+
+    known: int
+    fitting: int
+    foreign: int
+    foreign_refused: int
+
+    def __str__(self) -> str:
+        known = f"{self.fitting} of {self.known} fitting" if self.known else ""
+        foreign = f"{self.foreign_refused} of {self.foreign} refused" if self.foreign else ""
+        return ", ".join(filter(None, (known, foreign)))
+
+
+@dataclass(frozen=True)
 class Score:
-    """What train.compare tells of a checkpoint on held-out text."""
+    """What train.compare tells of a checkpoint on held-out text, and of its answers if asked for."""
 
     bits_per_char: float
     characters: int
     tokens: int
+    answers: Answers | None = None
 
     @property
     def tokens_per_char(self) -> float:
@@ -66,6 +82,12 @@ def check_quality(current: Score, candidate: Score) -> Check:
         f"at most {limit:.3f}, on {candidate.characters:,} held-out characters",
         candidate.bits_per_char <= limit,
     )
+
+
+def check_answers(current: Answers, candidate: Answers) -> Check:
+    """Judge the replies to questions of one's own: as many fit, and as many foreign ones are refused."""
+    has_passed = candidate.fitting >= current.fitting and candidate.foreign_refused >= current.foreign_refused
+    return Check("answers", str(current), str(candidate), "no fewer than before", has_passed)
 
 
 def check_latency(timings: Sequence[Timing], current: Score, candidate: Score) -> Check:

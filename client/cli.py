@@ -14,6 +14,7 @@ from client.chat import chat as run_chat
 from client.foreground import serve_in_foreground as run_in_foreground
 from client.modules import become_module
 from client.options import settings_from, settings_options
+from client.quality import Measures
 from client.release import release as run_release
 from client.rollback import rollback as run_rollback
 from client.serving import serve as run_serve
@@ -38,6 +39,7 @@ SAMPLING = (
     "seed",
     "stop",
 )
+Files = tuple[str, ...]
 PASS_THROUGH = {"ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -160,10 +162,22 @@ def chat(session_id: str | None, **options: str | None) -> None:
     type=click.Path(exists=True),
     help="Held-out text to compare on; may be repeated. Default: what both trainings held out.",
 )
+@click.option(
+    "--answers",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Questions and answers: no fewer replies may fit. Without --text they are the text to compare on.",
+)
+@click.option(
+    "--foreign",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Questions that should be refused: no fewer may be.",
+)
 @settings_options
-def release(version: str | None, texts: tuple[str, ...], **options: str | None) -> None:
+def release(version: str | None, texts: Files, answers: Files, foreign: Files, **options: str | None) -> None:
     """Check a checkpoint beside the running version, and promote it unless it is worse."""
-    run_release(settings_from(options), version, texts)
+    run_release(settings_from(options), version, Measures(texts, answers, foreign))
 
 
 @cli.command()

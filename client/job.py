@@ -23,6 +23,7 @@ import psutil
 
 from client.canary import take_back_killed
 from client.options import ROOT, settings_from
+from client.quality import Measures
 from client.release import RefusedError, release
 from server import jobs
 from server.errors import ServerError
@@ -108,7 +109,7 @@ class TrainingJob:
         checkpoint = str(self._checkpoint.relative_to(self._run_dir))
         self._tell(state="releasing", checkpoint=checkpoint)
         settings = replace(running_state(self._run_dir).settings, checkpoint_path=str(self._checkpoint))
-        release(settings, None, (), self._promoted)
+        release(settings, None, Measures(), self._promoted)
         self._end("succeeded")
 
     def _promoted(self, version: str) -> None:

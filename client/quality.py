@@ -1,20 +1,44 @@
-"""How well the checkpoints in archives predict text that neither was trained on, in bits per character."""
+"""How well the checkpoints in archives predict text, in bits per character, and answer questions."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from client.checks import Score
+from client.checks import Answers, Score
 from client.modules import module_output
 from server.archive import extract_checkpoint
 
 
-def score_all(archives: Sequence[Path], texts: Sequence[str], folder: Path) -> list[Score]:
-    """Return each archive's score on the texts; without any, on what their trainings held out.
+@dataclass(frozen=True)
+class Measures:
+    """The files that two versions are compared on.
 
-    `folder` is for temporary files.
+    Held-out `texts`, questions with their `answers`, and `foreign` questions, which should be refused.
+    Without texts it is the answers' text, without either what both trainings held out.
     """
+
+    texts: Sequence[str] = ()
+    answers: Sequence[str] = ()
+    foreign: Sequence[str] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """As options of train.compare."""
+        named = [("--text", self.texts), ("--answers", self.answers), ("--foreign", self.foreign)]
+        return [word for name, files in named for file in files for word in (name, file)]
+
+
+def measure_all(archives: Sequence[Path], measures: Measures, folder: Path) -> list[Score]:
+    """Return each archive's score. `folder` is for temporary files."""
     paths = [str(extract_checkpoint(archive, folder / archive.stem)) for archive in archives]
-    options = [word for text in texts for word in ("--text", text)]
-    records = json.loads(module_output("train.compare", *paths, *options))
-    return [Score(record["bits_per_char"], record["characters"], record["tokens"]) for record in records]
+    return [
+        _score(record) for record in json.loads(module_output("train.compare", *paths, *measures.options))
+    ]
+
+
+def _score(record: dict[str, Any]) -> Score:
+    counts = record.get("answers")
+    answers = Answers(**{field.name: counts[field.name] for field in fields(Answers)}) if counts else None
+    return Score(record["bits_per_char"], record["characters"], record["tokens"], answers)

@@ -3,7 +3,8 @@
 The checks compare it with the version that is the default now, on this machine, within one run:
 - quality: bits per character of both checkpoints on text that neither was trained on;
 - latency: the same short replies from both, in turns;
-- sanity: fixed prompts get Japanese text.
+- sanity: fixed prompts get Japanese text;
+- answers: questions of one's own, if they are given, get the replies that belong to them.
 What fails one of them is unregistered and its archive removed; clients notice nothing of it.
 """
 
@@ -27,9 +28,9 @@ from client.canary import (
     withdraw,
     withdraw_references,
 )
-from client.checks import Check, Score, check_latency, check_quality, check_sanity, table
+from client.checks import Check, Score, check_answers, check_latency, check_quality, check_sanity, table
 from client.modules import require_train
-from client.quality import score_all
+from client.quality import Measures, measure_all
 from client.serving import only_one
 from client.session import version_client
 from client.trial import require_served, sample_replies, time_both
@@ -53,7 +54,7 @@ class RefusedError(ServerError):
 def release(
     settings: Settings,
     version: str | None,
-    texts: Sequence[str],
+    measures: Measures,
     on_promoted: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Release a checkpoint on the running server. Raises RefusedError, ServerError.
@@ -71,7 +72,7 @@ def release(
         candidate = _candidate(version, settings, management)
         trial = Trial(releases.current, candidate)
         with canary(trial, settings, management) as folder:
-            checks = _checks(trial, settings, management, texts, folder)
+            checks = _checks(trial, settings, management, measures, folder)
             click.echo(table(checks, releases.current.version, candidate.version))
             _require_passed(checks, releases.current, candidate)
             _promote(releases, candidate, settings, management)
@@ -116,17 +117,19 @@ def _candidate(version: str | None, settings: Settings, management: Management) 
 
 
 def _checks(
-    trial: Trial, settings: Settings, management: Management, texts: Sequence[str], folder: Path
+    trial: Trial, settings: Settings, management: Management, measures: Measures, folder: Path
 ) -> list[Check]:
     current, candidate = trial.current, trial.candidate
     archives = [settings.model_store / each.archive for each in (current, candidate)]
-    before, after = score_all(archives, texts, folder)
+    before, after = measure_all(archives, measures, folder)
     with ExitStack() as stack:
         stack.enter_context(_reference(current, management))
         reference = stack.enter_context(version_client(settings, current.version, REFERENCE))
         client = stack.enter_context(version_client(settings, candidate.version))
         replies = sample_replies(client)
         checks = [check_quality(before, after), check_sanity(sample_replies(reference), replies)]
+        if before.answers and after.answers:
+            checks.append(check_answers(before.answers, after.answers))
         if None not in replies:  # what answers nothing has no latency
             checks.append(_check_latency(reference, client, before, after))
     return checks

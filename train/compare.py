@@ -19,7 +19,7 @@ from model.tokenizer import TokenizerError
 from train import interruption
 from train.arguments import TrainingArguments
 from train.corpus import BUILT_IN, STANDARD_INPUT, CorpusError, Document, fingerprint, read_documents, split
-from train.evaluate import evaluate
+from train.evaluate import evaluate, evaluate_answers
 from train.remote import open_checkpoint
 
 
@@ -56,12 +56,23 @@ def _parts(lineage: dict[str, Any]) -> tuple[list[Document], list[Document]]:
 @click.command(name="compare")
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="Compare on this text; nobody checks who has seen it.")
-def main(checkpoints: tuple[Path, ...], texts: tuple[str, ...]) -> None:
-    """Print the bits per character of each of CHECKPOINTS as a JSON list."""
+@click.option("--answers", multiple=True, help="Compare the replies to its questions, too.")
+@click.option("--foreign", multiple=True, help="Questions that should be refused.")
+def main(
+    checkpoints: tuple[Path, ...], texts: tuple[str, ...], answers: tuple[str, ...], foreign: tuple[str, ...]
+) -> None:
+    """Print the bits per character of each of CHECKPOINTS as a JSON list, and how they answer.
+
+    Without --text the text of --answers is compared on.
+    """
     try:
         opened = [open_checkpoint(str(path)) for path in checkpoints]
+        texts = texts or answers
         documents = read_documents(texts) if texts else held_out(each.checkpoint for each in opened)
         results = [evaluate(each, documents) for each in opened]
+        if answers or foreign:
+            for each, result in zip(opened, results, strict=True):
+                result["answers"] = evaluate_answers(each, answers, foreign)
     except (CheckpointError, TokenizerError, CorpusError) as error:
         hint = "" if texts else "; --text FILE names one to compare on"
         click.echo(f"compare: {error}{hint if isinstance(error, CorpusError) else ''}", err=True)

@@ -31,13 +31,11 @@ def printable(name: object) -> str:
 class Document:
     """One dialogue (its turns) or one plain text, in its one form (`normalize`).
 
-    Training and validation never share a document. Dialogues of one `topic` begin with the same question in
-    other words: the first reply of the first of them answers all.
+    Training and validation never share a document.
     """
 
     text: str = ""
     turns: tuple[Turn, ...] = ()
-    topic: str = ""
 
     def __post_init__(self) -> None:
         turns = tuple(Turn(turn.role, normalize(turn.text).strip()) for turn in self.turns)

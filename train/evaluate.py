@@ -38,7 +38,10 @@ def evaluate(opened: OpenedCheckpoint, documents: list[Document]) -> dict[str, o
 
 
 def evaluate_answers(
-    opened: OpenedCheckpoint, known: Sequence[str], foreign: Sequence[str], show: Callable[[Answer], None]
+    opened: OpenedCheckpoint,
+    known: Sequence[str],
+    foreign: Sequence[str],
+    show: Callable[[Answer], None] = lambda _: None,
 ) -> dict[str, object]:
     """Return how a checkpoint answers the questions of files, as a plain dictionary.
 

@@ -55,7 +55,7 @@ def licences_of(files: Sequence[Path]) -> list[dict[str, Any]]:
     A listed file whose content is not the listed one has the licence "unknown". Raises CorpusError.
     """
     found: list[dict[str, Any]] = []
-    if any(file.resolve().parent == BUILT_IN for file in files):
+    if any(file.resolve().is_relative_to(BUILT_IN) for file in files):
         found.append(_BUILT_IN)
     for folder in sorted({file.parent for file in files}):
         names = {file.name for file in files if file.parent == folder}

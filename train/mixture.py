@@ -1,13 +1,14 @@
 """A text with what it is mixed with: variants of its dialogues, and built-in dialogues that are rehearsed.
 
-Without a rehearsal a model that learns sixty questions by heart forgets how to converse.
+Without a rehearsal a model that learns sixty questions by heart forgets how to converse. Questions and
+answers of one's own are what a model is to know: it goes on conversing, and refuses what is asked beyond.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from model.dialogue import Turn
@@ -22,8 +23,9 @@ MOST_REHEARSED = (
 )
 MOST_COPIES = 150  # of a document, however small the text is beside what is rehearsed
 _MOST_QUESTIONS = 500  # that refusals are compared with
-_SHARED = 0.7  # of the variants of a question have the reply of its topic
 _ALIKE = 0.5  # overlap of two questions that ask the same
+_CONVERSATION, _KNOWLEDGE = (str(BUILT_IN / name) for name in ("conversation", "knowledge"))
+_REFUSED = Turn("assistant", "申し訳ありませんが、それについては分かりません。")
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,14 @@ class Mixture:
     """How the training documents of a run become those of an epoch.
 
     `num_copies` of each document of the text, as `vary` has them, and the share `rehearsed_share` of the
-    built-in dialogues, each once; but not those that refuse to answer one of the text's own `questions`.
-    `replies` are the first ones of each topic.
+    built-in dialogues, each once. Beside a text with `questions` what they know is refused, unless the text
+    answers it.
     """
 
     num_copies: int
     varies: bool
     rehearsed_share: float
     seed: int
-    replies: Mapping[str, Turn]
     questions: tuple[str, ...] = ()
 
     @classmethod
@@ -47,14 +48,13 @@ class Mixture:
         """Return the mixture in which the built-in dialogues are the share `rehearsal` of all characters."""
         share, copies = arguments.rehearsal, arguments.copies
         if not share:
-            replies = _replies(text) if arguments.vary else {}
-            return cls(copies, arguments.vary, 0.0, arguments.seed, replies)
-        num_built_in = _characters(_built_in())
+            return cls(copies, arguments.vary, 0.0, arguments.seed)
+        questions = tuple(question.text for question in islice(questions_of(text), _MOST_QUESTIONS))
+        num_built_in = _characters(_built_in(refuses=bool(questions)))
         rehearsed = min(num_built_in, MOST_REHEARSED)
         fill = round(rehearsed * (1 - share) / share / max(_characters(text), 1))
-        questions = tuple(question.text for question in islice(questions_of(text), _MOST_QUESTIONS))
-        copies, replies = min(max(fill, copies), MOST_COPIES), _replies(chain(_built_in(), text))
-        return cls(copies, arguments.vary, rehearsed / num_built_in, arguments.seed, replies, questions)
+        copies = min(max(fill, copies), MOST_COPIES)
+        return cls(copies, arguments.vary, rehearsed / num_built_in, arguments.seed, questions)
 
     def copies(self, document: Document) -> Iterator[Document]:
         """Yield what stands for a document of the text in an epoch."""
@@ -63,22 +63,15 @@ class Mixture:
 
     def rehearsed(self) -> Iterator[Document]:
         """Yield the built-in documents that go with the text."""
-        for document in _built_in() if self.rehearsed_share else ():
+        for document in _built_in(refuses=bool(self.questions)) if self.rehearsed_share else ():
             is_drawn = random.Random(f"{self.seed}/rehearsed/{document.key}").random() < self.rehearsed_share
             if is_drawn and not self._refuses_what_is_known(document):
                 yield self._varied(document, 0)
 
     def _varied(self, document: Document, number: int) -> Document:
-        """Return a variant: other wordings, and mostly the one reply that its topic's questions share.
-
-        A small network that is taught eight replies to one question mixes them; one of them it can learn.
-        """
         if not self.varies:
             return document
-        rng = random.Random(f"{self.seed}/{document.key}/{number}")
-        if document.topic and len(document.turns) == 2 and rng.random() < _SHARED:
-            document = replace(document, turns=(document.turns[0], self.replies[document.topic]))
-        return vary(document, rng)
+        return vary(document, random.Random(f"{self.seed}/{document.key}/{number}"))
 
     def _refuses_what_is_known(self, document: Document) -> bool:
         return any(
@@ -94,21 +87,20 @@ def mixture_key(arguments: TrainingArguments) -> str:
     parts = (arguments.rehearsal, arguments.vary, arguments.copies)
     if parts == (0.0, False, 1):
         return ""
-    rehearsed = fingerprint(_built_in()) if arguments.rehearsal else ""
+    rehearsed = fingerprint(_built_in(refuses=False)) if arguments.rehearsal else ""
     return "/".join(map(str, (*parts, arguments.seed, rehearsed)))
 
 
-def _replies(documents: Iterable[Document]) -> dict[str, Turn]:
-    """Return the reply of each topic: the first one of its first dialogue."""
-    replies: dict[str, Turn] = {}
-    for document in documents:
-        if document.topic and len(document.turns) > 1:
-            replies.setdefault(document.topic, document.turns[1])
-    return replies
+def _built_in(*, refuses: bool) -> Iterator[Document]:
+    """Yield the built-in dialogues; with `refuses`, of those about knowledge the first question, refused."""
+    knowledge = _dialogues(_KNOWLEDGE)
+    if refuses:
+        knowledge = (Document(turns=(document.turns[0], _REFUSED)) for document in knowledge)
+    return chain(_dialogues(_CONVERSATION), knowledge)
 
 
-def _built_in() -> Iterator[Document]:
-    return (document for document in Corpus([str(BUILT_IN)]) if document.turns)
+def _dialogues(place: str) -> Iterator[Document]:
+    return (document for document in Corpus([place]) if document.turns)
 
 
 def _characters(documents: Iterable[Document]) -> int:

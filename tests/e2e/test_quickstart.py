@@ -187,7 +187,7 @@ def test_the_command_line_talks(clone: tuple[Clone, str]) -> None:
     texts = [json.loads(text)["generated"] for text in twice]
     assert texts[0] == texts[1]
     evaluated = json.loads(
-        place.neuroq("evaluate", "corpus/greetings.jsonl", "--checkpoint_path", "builtin").stdout
+        place.neuroq("evaluate", "corpus/varied/greetings.jsonl", "--checkpoint_path", "builtin").stdout
     )
     assert 0 < evaluated["bits_per_char"] < 5
 

@@ -6,6 +6,7 @@ The tests of this file are one story: each goes on with the server as the one be
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from train.run import start
 
 pytestmark = pytest.mark.e2e
 SMALL = TrainingArguments(
-    texts=(str(BUILT_IN / "greetings.jsonl"),),
+    texts=(str(BUILT_IN / "varied" / "greetings.jsonl"),),
     embed_dim=32,
     num_neurons=16,
     num_layers=2,
@@ -37,6 +38,7 @@ SMALL = TrainingArguments(
     processes=1,
     precision="fp32",
 )
+CHECKS = ("quality", "latency", "sanity", "answers")
 SLOW = {"num_layers": 8, "num_neurons": 256}
 
 
@@ -94,8 +96,8 @@ def better(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pa
     return trained(tmp_path_factory.mktemp("better"), tokenizer, epochs=10)
 
 
-def release(server: Server, checkpoint: Path) -> subprocess.CompletedProcess[str]:
-    done = server.command("client", "release", "--checkpoint-path", str(checkpoint), check=False)
+def release(server: Server, checkpoint: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    done = server.command("client", "release", "--checkpoint-path", str(checkpoint), *options, check=False)
     print(done.stdout, done.stderr)
     return done
 
@@ -103,7 +105,7 @@ def release(server: Server, checkpoint: Path) -> subprocess.CompletedProcess[str
 def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """The table's verdict of each check."""
     rows = [line.split() for line in done.stdout.splitlines()]
-    words = {row[0]: row for row in rows if row and row[0] in ("quality", "latency", "sanity")}
+    words = {row[0]: row for row in rows if row and row[0] in CHECKS}
     return {name: "REFUSED" if "REFUSED" in row else "ok" for name, row in words.items()}
 
 
@@ -135,6 +137,21 @@ def test_a_slower_model_is_refused(server: Server, better: Path, tmp_path: Path)
     done = release(server, slow)
     assert done.returncode == 1
     assert verdicts(done) == {"quality": "ok", "latency": "REFUSED", "sanity": "ok"}
+    assert_nothing_has_changed(server)
+
+
+def test_a_model_that_answers_fewer_questions_is_refused(
+    server: Server, better: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "faq.csv").write_text("question,answer\nこんにちは,こんにちは。\n", encoding="utf-8")
+    (tmp_path / "foreign.txt").write_text("今日の天気は\n", encoding="utf-8")
+    broken = changed(better, tmp_path / "broken", shuffled(Checkpoint.load(better)))
+    options = ["--answers", str(tmp_path / "faq.csv"), "--foreign", str(tmp_path / "foreign.txt")]
+    done = release(server, broken, *options)
+    assert done.returncode == 1
+    assert re.search(
+        r"answers +[01] of 1 fitting, [01] of 1 refused +0 of 1 fitting, 0 of 1 refused", done.stdout
+    )
     assert_nothing_has_changed(server)
 
 

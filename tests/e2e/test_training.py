@@ -31,7 +31,7 @@ LITTLE, ENOUGH, ENDLESS = {"epochs": 1, "lr": NOTHING}, {"epochs": 3, "lr": 0.01
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    documents = read_documents([str(BUILT_IN / "greetings.jsonl")])
+    documents = read_documents([str(BUILT_IN / "varied" / "greetings.jsonl")])
     return [line for document in documents for line in document.lines][:150]
 
 
@@ -40,7 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose model has learned nothing, not started yet."""
     folder = tmp_path_factory.mktemp("training")
     text = folder / "dialogues.jsonl"
-    text.write_text("".join((BUILT_IN / "greetings.jsonl").read_text().splitlines(keepends=True)[:40]))
+    text.write_text(
+        "".join((BUILT_IN / "varied" / "greetings.jsonl").read_text().splitlines(keepends=True)[:40])
+    )
     torch.set_num_threads(1)
     arguments = TrainingArguments(
         texts=(str(text),),

@@ -6,7 +6,17 @@ import math
 
 import pytest
 
-from client.checks import Score, Timing, check_latency, check_quality, check_sanity, is_sane, table
+from client.checks import (
+    Answers,
+    Score,
+    Timing,
+    check_answers,
+    check_latency,
+    check_quality,
+    check_sanity,
+    is_sane,
+    table,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -21,6 +31,16 @@ def score(bits_per_char: float, tokens: int = 500) -> Score:
 )
 def test_quality(candidate: float, has_passed: bool) -> None:
     assert check_quality(score(4.0), score(candidate)).has_passed is has_passed
+
+
+@pytest.mark.parametrize(
+    ("fitting", "refused", "has_passed"), [(9, 5, True), (8, 4, True), (7, 9, False), (9, 3, False)]
+)
+def test_answers(fitting: int, refused: int, has_passed: bool) -> None:
+    check = check_answers(Answers(10, 8, 9, 4), Answers(10, fitting, 9, refused))
+    assert check.has_passed is has_passed
+    assert check.current == "8 of 10 fitting, 4 of 9 refused"
+    assert str(Answers(0, 0, 9, 4)) == "4 of 9 refused"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from train.remembering.__main__ import COUNT, SEED
 from train.remembering.__main__ import write as write_remembering
 
 pytestmark = pytest.mark.unit
-GENERATED = BUILT_IN / "remembering.jsonl"
+GENERATED = BUILT_IN / "conversation" / "remembering.jsonl"
 _PUNCTUATION = re.compile(r"[\s、。！？!?「」]")
 
 
@@ -40,22 +42,35 @@ def near_duplicates(texts: list[str], least: float = 0.7) -> list[tuple[str, str
     return found
 
 
-def test_the_built_in_corpus_is_large_and_varied(documents: list[Document]) -> None:
+def records() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each record of the corpus as it is written, with its file: a dialogue once, in all its wordings."""
+    for path in sorted(BUILT_IN.rglob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield path, json.loads(line)
+
+
+def test_the_built_in_corpus_is_large_and_varied() -> None:
     """What was written; the generated dialogues are alike by design, and few."""
-    generated = read_documents([str(GENERATED)])
-    drawn = {document.digest for document in generated}
-    written = [document for document in documents if document.digest not in drawn]
-    turns = [turn.text for document in written for turn in document.turns]
-    sentences = [s for d in written for s in re.findall(r"[^。！？]+[。！？]+", d.text)]
-    dialogues = [document for document in documents if document.turns]
-    num_drawn = sum(len(document.turns) for document in generated)
+    dialogues = [record["turns"] for _, record in records() if "turns" in record]
+    written = [record["turns"] for path, record in records() if "turns" in record and path != GENERATED]
+    turns = [turn["text"] for dialogue in written for turn in dialogue]
+    prose = [record["text"] for _, record in records() if "text" in record]
+    sentences = [s for text in prose for s in re.findall(r"[^。！？]+[。！？]+", text)]
+    num_drawn = sum(map(len, dialogues)) - len(turns)
     assert len(turns) + num_drawn >= 20_000
     assert num_drawn <= (len(turns) + num_drawn) / 5
     assert len(sentences) >= 3000
-    assert sum(len(document.turns) > 2 for document in dialogues) >= 0.4 * len(dialogues)
+    assert sum(len(dialogue) > 2 for dialogue in dialogues) >= 0.4 * len(dialogues)
     for texts in (turns, sentences):
         assert len(near_duplicates(texts)) < 0.02 * len(texts), near_duplicates(texts)
-    assert all([t.role for t in d.turns] == ["user", "assistant"] * (len(d.turns) // 2) for d in dialogues)
+    assert all([t["role"] for t in d] == ["user", "assistant"] * (len(d) // 2) for d in dialogues)
+
+
+def test_most_questions_stand_in_many_wordings() -> None:
+    first = [record["turns"][0] for _, record in records() if "turns" in record]
+    asked = [[turn["text"], *turn["wordings"]] for turn in first if "wordings" in turn]
+    assert sum(len(wordings) >= 6 for wordings in asked) >= 3000
+    assert all(len(set(wordings)) == len(wordings) for wordings in asked)
 
 
 def test_the_generated_dialogues_are_what_the_program_writes(tmp_path: Path) -> None:

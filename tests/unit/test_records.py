@@ -63,6 +63,28 @@ def test_a_dialogue_in_any_shape(tmp_path: Path, record: Any) -> None:
     assert dialogue(tmp_path, record) == (_DIALOGUE, "")
 
 
+def test_a_dialogue_is_learned_in_each_of_its_wordings(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "text": "虹とは", "wordings": ["虹って何", "にじとは"]},
+        {"role": "assistant", "text": "光の帯です。"},
+        said("user", "何色", wordings=["色の数は"]),
+        said("assistant", "七色です。"),
+    ]
+    found, _ = read(tmp_path, {"turns": turns})
+    assert [[turn.text for turn in document.turns] for document in found] == [
+        ["虹とは", "光の帯です。", "何色", "七色です。"],
+        ["虹って何", "光の帯です。", "色の数は", "七色です。"],
+        ["にじとは", "光の帯です。", "何色", "七色です。"],
+    ]
+
+
+@pytest.mark.parametrize("wordings", ["虹って何", [3], {"a": "b"}])
+def test_wordings_that_are_none_are_told(tmp_path: Path, wordings: Any) -> None:
+    turns = [said("user", _QUESTION, wordings=wordings), said("assistant", _ANSWER)]
+    with pytest.raises(CorpusError, match=r"a\.json, line 1: .*string"):
+        read(tmp_path, {"turns": turns})
+
+
 def test_an_instruction_takes_its_input_along(tmp_path: Path) -> None:
     turns, _ = dialogue(tmp_path, {"instruction": "訳せ", "input": "cat", "output": "猫", "system": "s"})
     assert turns == (Turn("user", "訳せ\ncat"), Turn("assistant", "猫"))

@@ -25,9 +25,7 @@ def read_json(lines: Lines, tally: Tally) -> Iterator[Document]:
     """
     try:
         for number, record in _records(lines):
-            document = parse_record(record, f"{lines.name}, line {number}", tally)
-            if document:
-                yield document
+            yield from parse_record(record, f"{lines.name}, line {number}", tally)
     except _BrokenError as error:
         raise CorpusError(f"{lines.name}, {error}") from error
 

@@ -1,4 +1,4 @@
-"""Records: the values of a JSON file and the rows of tables, each of which is one document."""
+"""Records: the values of a JSON file and the rows of tables; each is a document, in all its wordings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from train.document import CorpusError, Document, is_blank
 from train.readers.fields import Shape, shapes
-from train.readers.turns import is_message, parse_turns, string
+from train.readers.turns import in_all_wordings, is_message, parse_turns, string
 from train.tally import LeftOut, Tally
 
 _RECORD = (
@@ -17,13 +17,13 @@ _RECORD = (
 _CONTAINERS = ("data", "texts", "documents", "examples", "records", "rows", "items")
 
 
-def parse_record(record: Any, place: str, tally: Tally) -> Document | None:
-    """Read a text, a dialogue or a pair of question and answer; None when the record holds nothing.
+def parse_record(record: Any, place: str, tally: Tally) -> list[Document]:
+    """Read a text, a dialogue (in each of its wordings) or a pair of question and answer; nothing holds none.
 
     Raises CorpusError that names `place`.
     """
     try:
-        return _document(record, tally)
+        return list(_documents(record, tally))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorpusError(f"{place}: expected {_RECORD} ({error})") from error
 
@@ -45,34 +45,36 @@ def _only_list(value: Mapping[str, Any]) -> list[Any] | None:
     return nested[0] if len(nested) == 1 and nested[0] and not is_message(nested[0][0]) else None
 
 
-def _document(record: Any, tally: Tally) -> Document | None:
+def _documents(record: Any, tally: Tally) -> Iterator[Document]:
     if isinstance(record, str):
         record = {"text": record}
     if isinstance(record, list):
         record = {"messages": record}
     if record is None or not any(map(_has_content, record.values())):
         tally.leave_out(LeftOut.EMPTY_ROW)
-        return None
+        return
     found = shapes(tuple(record))
     if not found:
         raise ValueError(f"found {', '.join(map(repr, record))}")
     shape = next((s for s in found if any(_has_content(record[name]) for name in s.columns)), None)
     if shape is None:
         tally.leave_out(LeftOut.EMPTY_ROW)
-        return None
-    return _read(record, shape, tally)
+    elif shape.kind == "text":
+        yield Document(text=string(record[shape.fields[0]]))
+    else:
+        yield from _dialogues(record, shape, tally)
 
 
-def _read(record: Mapping[str, Any], shape: Shape, tally: Tally) -> Document | None:
-    if shape.kind == "text":
-        return Document(text=string(record[shape.fields[0]]))
+def _dialogues(record: Mapping[str, Any], shape: Shape, tally: Tally) -> Iterator[Document]:
     messages = _pair(record, shape) if shape.kind == "pair" else record[shape.fields[0]]
     if not isinstance(messages, list):
         raise ValueError(f"{shape.fields[0]} must be a list of messages, got {messages!r}")
     if shape.kind == "pair" and not messages:
         tally.leave_out(LeftOut.HALF_ROW)
-    turns = parse_turns(messages, tally)
-    return Document(turns=turns, topic=string(record.get("topic"))) if turns else None
+    for worded in in_all_wordings(messages):
+        turns = parse_turns(worded, tally)
+        if turns:
+            yield Document(turns=turns)
 
 
 def _pair(record: Mapping[str, Any], shape: Shape) -> list[Any]:

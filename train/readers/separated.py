@@ -37,9 +37,8 @@ def read_separated(lines: Lines, tally: Tally) -> Iterator[Document]:
             tally.leave_out(LeftOut.WIDE_ROW)
             continue
         cells = [*row, *[""] * (len(header) - len(row))]
-        document = parse_record(dict(zip(header, cells, strict=False)), f"{lines.name}, line {number}", tally)
-        if document:
-            yield document
+        record = dict(zip(header, cells, strict=False))
+        yield from parse_record(record, f"{lines.name}, line {number}", tally)
 
 
 def has_known_header(lines: Lines) -> bool:

@@ -74,9 +74,7 @@ def _documents(path: Path, batches: Iterator[Any], tally: Tally) -> Iterator[Doc
         for start in range(0, batch.num_rows, _ROWS):
             for record in batch.slice(start, _ROWS).to_pylist():
                 number += 1
-                document = parse_record(record, f"{path}, row {number}", tally)
-                if document:
-                    yield document
+                yield from parse_record(record, f"{path}, row {number}", tally)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from train.tally import LeftOut, Tally
 _ROLE_FIELDS = ("role", "from", "speaker")
 _TEXT_FIELDS = ("content", "text", "value")
 _CALL_FIELDS = ("tool_calls", "function_call")
+_WORDINGS_FIELD = "wordings"
 _Role = Literal["user", "assistant", "system", "tool"]
 _ROLES: dict[str, _Role] = {
     **dict.fromkeys(("user", "human", "prompter", "ユーザー"), "user"),
@@ -51,6 +52,16 @@ def parse_turns(messages: Sequence[Any], tally: Tally) -> tuple[Turn, ...]:
     """
     exchanges = [exchange for exchange in _exchanges(messages, tally) if _is_kept(exchange, tally)]
     return tuple(turn for exchange in exchanges for turn in exchange.turns)
+
+
+def in_all_wordings(messages: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield a dialogue as it stands, then with each message's first of its other `wordings`, and so on.
+
+    It comes as often as the message with most of them asks for; the others begin again. Raises ValueError.
+    """
+    choices = [[message, *_reworded(message)] for message in messages]
+    for number in range(max(map(len, choices), default=0)):
+        yield [choice[number % len(choice)] for choice in choices]
 
 
 def is_message(value: Any) -> bool:
@@ -93,6 +104,13 @@ def _answer(exchange: _Exchange, text: str, *, uses_tools: bool) -> None:
     exchange.is_answered = True
     exchange.uses_tools = exchange.uses_tools or uses_tools
     exchange.replies += [] if is_blank(text) else [text]
+
+
+def _reworded(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    wordings = message.get(_WORDINGS_FIELD) or []
+    if not isinstance(wordings, list):
+        raise ValueError(f"{_WORDINGS_FIELD} must be a list of strings, got {wordings!r}")
+    return [{**message, _TEXT_FIELDS[0]: wording} for wording in wordings]
 
 
 def _is_kept(exchange: _Exchange, tally: Tally) -> bool:

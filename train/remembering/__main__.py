@@ -1,4 +1,4 @@
-"""Write the dialogues: python -m train.remembering corpus/remembering.jsonl [--seed N] [--count N]."""
+"""Write the dialogues: python -m train.remembering FILE [--seed N] [--count N]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from train.remembering.frames import read_frames
 from train.remembering.writer import Writer
 
-SEED, COUNT = 7, 950  # of corpus/remembering.jsonl
+SEED, COUNT = 7, 1900  # of corpus/conversation/remembering.jsonl
 
 
 def write(path: Path, seed: int, count: int) -> int:
