@@ -52,7 +52,7 @@ def native_library() -> Path | None:
 
 @pytest.fixture(scope="session")
 def documents() -> list[Document]:
-    return read_documents([str(BUILT_IN)])
+    return read_documents([str(BUILT_IN / "varied")])
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ _HELP = {
     "matrix_lr": "Highest learning rate of the inner matrices (Muon).",
     "join": "Share of the dialogues that are joined to longer conversations, anew in each epoch.",
     "vary": "Put users' turns in other words: preambles, politeness, question marks.",
+    "refuse": "With --rehearsal: what questions of the text do not answer is refused.",
     "copies": "Variants of each document in an epoch, with --vary; more where --rehearsal needs them.",
     "rehearsal": "Share of the training text that is built-in dialogues, which a model must not forget.",
     "seq_length": "Tokens a window; also the context that the trained model can use.",

@@ -151,11 +151,12 @@ def ask(network: NeuroQ, tokenizer: Tokenizer, questions: Sequence[Question]) ->
 
 def overlap(one: str, two: str) -> float:
     """Return how many pairs of characters two texts share, from 0 to 1 (Dice's coefficient)."""
-    a, b = _pairs(one), _pairs(two)
+    a, b = pairs_of(one), pairs_of(two)
     return 2 * (a & b).total() / (a.total() + b.total())
 
 
-def _pairs(text: str) -> Counter[str]:
+def pairs_of(text: str) -> Counter[str]:
+    """Return the pairs of characters of a text in its one form, punctuation left out."""
     text = _PUNCTUATION.sub("", _form(text))
     return Counter(text[i : i + 2] for i in range(max(len(text) - 1, 1)))
 

@@ -61,6 +61,7 @@ class TrainingArguments:
     vary: bool = False
     rehearsal: float = 0.0
     copies: int = 1
+    refuse: bool = True
     embed_dim: int = 128
     num_heads: int = 4
     num_layers: int = 3
@@ -170,7 +171,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The built-in corpus within minutes on two cores: the whole context, larger steps, fewer passes.
     "builtin": {
-        "epochs": 4,
+        "epochs": 1,
         "batch_size": 8,
         "seq_length": 256,
         "lr": 0.006,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 from model.dialogue import Turn
-from train.answers import REFUSAL, overlap, questions_of
+from train.alike import Alike
+from train.answers import REFUSAL, questions_of
 from train.arguments import TrainingArguments
 from train.corpus import BUILT_IN, Corpus, fingerprint
 from train.document import Document
@@ -22,7 +24,7 @@ MOST_REHEARSED = (
     600_000  # characters of built-in dialogues, drawn by the seed: more take more than two minutes
 )
 MOST_COPIES = 150  # of a document, however small the text is beside what is rehearsed
-_MOST_QUESTIONS = 500  # that refusals are compared with
+_MOST_QUESTIONS = 5000  # that refusals are compared with
 _ALIKE = 0.5  # overlap of two questions that ask the same
 _CONVERSATION, _KNOWLEDGE = (str(BUILT_IN / name) for name in ("conversation", "knowledge"))
 _REFUSED = Turn("assistant", "申し訳ありませんが、それについては分かりません。")
@@ -33,8 +35,8 @@ class Mixture:
     """How the training documents of a run become those of an epoch.
 
     `num_copies` of each document of the text, as `vary` has them, and the share `rehearsed_share` of the
-    built-in dialogues, each once. Beside a text with `questions` what they know is refused, unless the text
-    answers it.
+    built-in dialogues, each once. With `refuses` what these know is refused, unless it is among the text's
+    `questions`.
     """
 
     num_copies: int
@@ -42,6 +44,7 @@ class Mixture:
     rehearsed_share: float
     seed: int
     questions: tuple[str, ...] = ()
+    refuses: bool = False
 
     @classmethod
     def of(cls, arguments: TrainingArguments, text: Iterable[Document]) -> Mixture:
@@ -50,11 +53,12 @@ class Mixture:
         if not share:
             return cls(copies, arguments.vary, 0.0, arguments.seed)
         questions = tuple(question.text for question in islice(questions_of(text), _MOST_QUESTIONS))
-        num_built_in = _characters(_built_in(refuses=bool(questions)))
+        refuses = bool(questions) and arguments.refuse
+        num_built_in = _characters(_built_in(refuses=refuses))
         rehearsed = min(num_built_in, MOST_REHEARSED)
         fill = round(rehearsed * (1 - share) / share / max(_characters(text), 1))
         copies = min(max(fill, copies), MOST_COPIES)
-        return cls(copies, arguments.vary, rehearsed / num_built_in, arguments.seed, questions)
+        return cls(copies, arguments.vary, rehearsed / num_built_in, arguments.seed, questions, refuses)
 
     def copies(self, document: Document) -> Iterator[Document]:
         """Yield what stands for a document of the text in an epoch."""
@@ -63,7 +67,7 @@ class Mixture:
 
     def rehearsed(self) -> Iterator[Document]:
         """Yield the built-in documents that go with the text."""
-        for document in _built_in(refuses=bool(self.questions)) if self.rehearsed_share else ():
+        for document in _built_in(refuses=self.refuses) if self.rehearsed_share else ():
             is_drawn = random.Random(f"{self.seed}/rehearsed/{document.key}").random() < self.rehearsed_share
             if is_drawn and not self._refuses_what_is_known(document):
                 yield self._varied(document, 0)
@@ -75,17 +79,20 @@ class Mixture:
 
     def _refuses_what_is_known(self, document: Document) -> bool:
         return any(
-            overlap(refused.text, question) >= _ALIKE
-            for refused in questions_of([document])
-            if refused.wanted and REFUSAL.search(refused.wanted)
-            for question in self.questions
+            question.text in self._known
+            for question in questions_of([document])
+            if question.wanted and REFUSAL.search(question.wanted)
         )
+
+    @cached_property
+    def _known(self) -> Alike:
+        return Alike(self.questions, _ALIKE)
 
 
 def mixture_key(arguments: TrainingArguments) -> str:
     """Return what tells the mixtures of two runs with one text apart; empty for the text as it stands."""
-    parts = (arguments.rehearsal, arguments.vary, arguments.copies)
-    if parts == (0.0, False, 1):
+    parts = (arguments.rehearsal, arguments.vary, arguments.copies, arguments.refuse)
+    if parts[:3] == (0.0, False, 1):
         return ""
     rehearsed = fingerprint(_built_in(refuses=False)) if arguments.rehearsal else ""
     return "/".join(map(str, (*parts, arguments.seed, rehearsed)))

@@ -34,7 +34,7 @@ class Model:
 
 def make_model(folder: Path) -> Model:
     """Write a random checkpoint and a tokenizer trained on the built-in corpus into a folder."""
-    documents = read_documents([str(BUILT_IN)])
+    documents = read_documents([str(BUILT_IN / "varied")])
     tokenizer = train_tokenizer(documents, SIZE.vocab_size)
     torch.manual_seed(SEED)
     network = NeuroQ(SIZE)

@@ -93,7 +93,7 @@ from train.beginning import model_config
 from train.score import score
 
 arguments = TrainingArguments(**PRESETS[sys.argv[2]] | {"processes": 1, "minutes": 0.0, "epochs": 1})
-texts = read_documents([str(BUILT_IN)])[:400]
+texts = read_documents([str(BUILT_IN / "varied")])[:400]
 documents = encode(texts, Tokenizer.load(Path(sys.argv[1])))
 config = model_config(arguments, 8000, documents)
 told = estimate(arguments, config, documents.num_predicted, 1)

@@ -61,8 +61,9 @@ def test_a_run_trains_on_the_mixture_and_finds_it_again(tmp_path: Path) -> None:
     places = {"texts": (str(tmp_path / "a.txt"),), "checkpoint_path": str(tmp_path / "c.pt")}
     arguments = TrainingArguments(vocab_size=400, rehearsal=0.9, validation_fraction=0.0, **places)  # type: ignore[arg-type]
     data = load_data(arguments, print)
-    dialogues = sum(bool(document.turns) for document in read_documents([str(BUILT_IN)]))
-    assert dialogues / 3 < int(data.train.is_dialogue.sum()) < dialogues
+    folders = [str(BUILT_IN / "conversation"), str(BUILT_IN / "knowledge")]
+    dialogues = sum(bool(document.turns) for document in read_documents(folders))
+    assert dialogues / 20 < int(data.train.is_dialogue.sum()) < dialogues / 2
     assert data.style == "dialogue"
     again = load_data(arguments, print, data.tokenizer, data.fingerprint)
     assert again.cache.folder == data.cache.folder
