@@ -55,13 +55,15 @@ def parse_turns(messages: Sequence[Any], tally: Tally) -> tuple[Turn, ...]:
 
 
 def in_all_wordings(messages: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield a dialogue as it stands, then with each message's first of its other `wordings`, and so on.
+    """Yield a dialogue as it stands, then with the first of the `wordings` of its messages, and so on.
 
-    It comes as often as the message with most of them asks for; the others begin again. Raises ValueError.
+    In each it goes on until a message with wordings has none left, so that what follows an opening of many is
+    not learned over and over. Raises ValueError.
     """
-    choices = [[message, *_reworded(message)] for message in messages]
-    for number in range(max(map(len, choices), default=0)):
-        yield [choice[number % len(choice)] for choice in choices]
+    others = [_reworded(message) for message in messages]
+    yield messages
+    for number in range(max(map(len, others), default=0)):
+        yield list(_in_wording(number, messages, others))
 
 
 def is_message(value: Any) -> bool:
@@ -104,6 +106,13 @@ def _answer(exchange: _Exchange, text: str, *, uses_tools: bool) -> None:
     exchange.is_answered = True
     exchange.uses_tools = exchange.uses_tools or uses_tools
     exchange.replies += [] if is_blank(text) else [text]
+
+
+def _in_wording(number: int, messages: Sequence[Any], others: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    for message, wordings in zip(messages, others, strict=True):
+        if wordings and number >= len(wordings):
+            return
+        yield wordings[number] if wordings else message
 
 
 def _reworded(message: Mapping[str, Any]) -> list[dict[str, Any]]:
