@@ -28,7 +28,7 @@ from train.run import start
 
 pytestmark = pytest.mark.e2e
 SMALL = TrainingArguments(
-    texts=(str(BUILT_IN / "varied" / "greetings.jsonl"),),
+    texts=tuple(str(BUILT_IN / "varied" / f"{name}.jsonl") for name in ("greetings", "daily_life")),
     embed_dim=32,
     num_neurons=16,
     num_layers=2,
