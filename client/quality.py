@@ -33,9 +33,7 @@ class Measures:
 def measure_all(archives: Sequence[Path], measures: Measures, folder: Path) -> list[Score]:
     """Return each archive's score. `folder` is for temporary files."""
     paths = [str(extract_checkpoint(archive, folder / archive.stem)) for archive in archives]
-    return [
-        _score(record) for record in json.loads(module_output("train.compare", *paths, *measures.options))
-    ]
+    return list(map(_score, json.loads(module_output("train.compare", *paths, *measures.options))))
 
 
 def _score(record: dict[str, Any]) -> Score:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import click
 from model.checkpoint import Checkpoint, CheckpointError
 from model.tokenizer import TokenizerError
 from train import interruption
+from train.answers import AnswerScore
 from train.arguments import TrainingArguments
 from train.corpus import BUILT_IN, STANDARD_INPUT, CorpusError, Document, fingerprint, read_documents, split
-from train.evaluate import evaluate, evaluate_answers
+from train.evaluate import evaluate, evaluate_answers, questions_in
 from train.remote import open_checkpoint
 
 
@@ -70,9 +72,10 @@ def main(
         texts = texts or answers
         documents = read_documents(texts) if texts else held_out(each.checkpoint for each in opened)
         results = [evaluate(each, documents) for each in opened]
-        if answers or foreign:
-            for each, result in zip(opened, results, strict=True):
-                result["answers"] = evaluate_answers(each, answers, foreign)
+        questions = questions_in(answers, foreign)
+        for each, result in zip(opened, results, strict=True):
+            if questions:
+                result["answers"] = asdict(AnswerScore.of(evaluate_answers(each, questions)))
     except (CheckpointError, TokenizerError, CorpusError) as error:
         hint = "" if texts else "; --text FILE names one to compare on"
         click.echo(f"compare: {error}{hint if isinstance(error, CorpusError) else ''}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -14,7 +14,7 @@ from model.checkpoint import CheckpointError, file_sha256
 from model.tokenizer import TokenizerError
 from storage.errors import StorageError
 from train import interruption
-from train.answers import Answer, AnswerScore, ask, foreign_questions, questions_of
+from train.answers import Answer, AnswerScore, Question, ask, foreign_questions, questions_of
 from train.corpus import CorpusError, Document, read_documents
 from train.encoded import EncodedDocument
 from train.place import checkpoint_option
@@ -37,25 +37,20 @@ def evaluate(opened: OpenedCheckpoint, documents: list[Document]) -> dict[str, o
     }
 
 
-def evaluate_answers(
-    opened: OpenedCheckpoint,
-    known: Sequence[str],
-    foreign: Sequence[str],
-    show: Callable[[Answer], None] = lambda _: None,
-) -> dict[str, object]:
-    """Return how a checkpoint answers the questions of files, as a plain dictionary.
+def questions_in(known: Sequence[str], foreign: Sequence[str]) -> list[Question]:
+    """Return the questions of files: with the replies that are wanted, and those that should be refused.
 
-    `show` is given each answer that is not right.
+    Raises CorpusError.
     """
-    questions = [
+    return [
         *(questions_of(read_documents(known)) if known else ()),
         *(foreign_questions(read_documents(foreign)) if foreign else ()),
     ]
-    answers = ask(opened.checkpoint.build().freeze(), opened.tokenizer, questions)
-    for answer in answers:
-        if not answer.is_right:
-            show(answer)
-    return asdict(AnswerScore.of(answers))
+
+
+def evaluate_answers(opened: OpenedCheckpoint, questions: Sequence[Question]) -> list[Answer]:
+    """Return how a checkpoint answers questions."""
+    return ask(opened.checkpoint.build().freeze(), opened.tokenizer, questions)
 
 
 @click.command(name="evaluate")
@@ -88,7 +83,11 @@ def main(
         if texts:
             result |= evaluate(opened, read_documents(texts))
         if answers or foreign:
-            result |= {"answers": evaluate_answers(opened, answers, foreign, _show)}
+            replies = evaluate_answers(opened, questions_in(answers, foreign))
+            for answer in replies:
+                if not answer.is_right:
+                    _show(answer)
+            result["answers"] = asdict(AnswerScore.of(replies))
     except (CheckpointError, TokenizerError, CorpusError, StorageError, ValueError) as error:
         click.echo(f"evaluate: {error}", err=True)
         sys.exit(1)

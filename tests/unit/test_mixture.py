@@ -63,7 +63,8 @@ def test_a_run_trains_on_the_mixture_and_finds_it_again(tmp_path: Path) -> None:
     data = load_data(arguments, print)
     folders = [str(BUILT_IN / "conversation"), str(BUILT_IN / "knowledge")]
     dialogues = sum(bool(document.turns) for document in read_documents(folders))
-    assert dialogues / 20 < int(data.train.is_dialogue.sum()) < dialogues / 2
+    share = Mixture.of(arguments, read_documents(arguments.texts)).rehearsed_share
+    assert int(data.train.is_dialogue.sum()) == pytest.approx(share * dialogues, rel=0.05)
     assert data.style == "dialogue"
     again = load_data(arguments, print, data.tokenizer, data.fingerprint)
     assert again.cache.folder == data.cache.folder
