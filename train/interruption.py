@@ -134,11 +134,12 @@ def run(main: Callable[[], object]) -> None:
     _watch.leaves_at_once = False
     try:
         main()
-        return
     except BaseException:  # a library may have made another error of Interrupted
-        if not _watch.has_broken_off:
-            raise
-    os._exit(INTERRUPTED)  # by now every `with` and `finally` on the way has cleaned up
+        if _watch.has_broken_off:
+            os._exit(INTERRUPTED)  # by now every `with` and `finally` on the way has cleaned up
+        raise
+    finally:
+        _watch.leaves_at_once = True  # what is left is Python's own end, which swallows exceptions
 
 
 def _install() -> dict[signal.Signals, _Handler]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -36,6 +36,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
     done = train(text, *_RUN, "--checkpoint_path", str(path))
     assert done.returncode == 0, done.stderr
     return path
+
+
+@pytest.fixture(autouse=True)
+def hangups_count() -> Iterator[None]:
+    """Whoever runs the tests under nohup, too: an ignored SIGHUP would be handed down."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def read_to(words: str, process: subprocess.Popen[str]) -> None:
@@ -218,3 +226,13 @@ def test_while_modules_are_imported_and_the_run_begins(text: str, tmp_path: Path
         if "there is no checkpoint" not in printed:  # it had ended by itself
             assert process.returncode == 130
             assert "interrupted" in printed
+
+
+def test_while_python_ends() -> None:
+    """What an exit handler raises is printed as a traceback, and nothing more comes of it."""
+    code = (
+        "import atexit, os, signal; from train import interruption; interruption.end_in_one_line(); "
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); interruption.run(lambda: None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()) == (130, [_ONE_LINE])
